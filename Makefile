@@ -1,0 +1,65 @@
+# Needs Python 3.11+ and make; everything else is installed into .venv.
+# Another interpreter: make PYTHON=python3.12 test
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+JOBS ?= 2
+
+# Stamps: the last installation of each kind, repeated when pyproject.toml is newer.
+INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.installed-test
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check format format-check lint imports size types
+
+help:  ## this list
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## train a network on a packaged data set
+	$(VENV)/bin/fallline train breast-cancer
+
+test: $(TESTABLE)  ## the test suite, without the slow tests
+	$(PY) -m pytest -n $(JOBS) -q
+
+# pytest's exit status 5: there is no such test.
+test-slow: $(TESTABLE)  ## the slow tests
+	$(PY) -m pytest -n $(JOBS) -q -m slow || [ $$? -eq 5 ]
+
+check: format-check lint imports size types test  ## everything that a commit must pass
+
+format: $(TESTABLE)  ## rewrite the code in the project's format
+	$(PY) -m ruff check --select I --fix .
+	$(PY) -m ruff format .
+
+format-check: $(TESTABLE)
+	$(PY) -m ruff format --check .
+
+lint: $(TESTABLE)
+	$(PY) -m ruff check .
+
+imports: $(TESTABLE)
+	$(VENV)/bin/lint-imports --no-logo
+
+size: $(TESTABLE)
+	$(PY) tools/check_size.py
+
+types: $(TESTABLE)
+	$(PY) -m mypy
+
+# An environment that works is kept as it is, whoever made it.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fallline needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(INSTALLED): $(VENV)/.made pyproject.toml
+	@echo "Installing Fallline into $(VENV) (once, about a minute) ..."
+	@$(PIP) -e .
+	@touch $@
+
+$(TESTABLE): $(VENV)/.made pyproject.toml
+	@echo "Installing Fallline and its test tools into $(VENV) (once, a minute or two) ..."
+	@$(PIP) -e ".[test]"
+	@touch $@ $(INSTALLED)

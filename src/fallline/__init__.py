@@ -1,0 +1,76 @@
+"""Fallline: gradient descent done right, from the derivative on the board to a trained network.
+
+Public names are loaded on first use, so importing the package costs next to nothing:
+
+    fl.fit, fl.Model, fl.load                            training and what comes out of it
+    fl.Dense, fl.Adam, fl.BinaryCrossEntropy, …          every registered record
+    fl.grad, fl.jvp, fl.vjp, fl.jacobian, fl.hessian …   derivatives
+    fl.exp, fl.where, fl.softmax, …                      ops and functions of ops
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Functions and plain classes by home; records and ops need no entry, their registries know them.
+_HOMES = {
+    "fallline.autodiff.functions": ("grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"),
+    "fallline.autodiff.check": ("check_gradients",),
+    "fallline.core.record": ("Record", "buffer", "from_json", "param", "record", "setting", "to_json"),
+    "fallline.core.spec": ("Spec", "spec"),
+    "fallline.core.errors": ("FalllineError",),
+    "fallline.core.tree": ("leaves", "map_leaves", "with_leaves"),
+    "fallline.data.table": ("Table", "read_table"),
+    "fallline.engines.engine": ("get_engine",),
+    "fallline.graph.program": ("Program",),
+    "fallline.graph.value": ("Value",),
+    "fallline.nn.layer": ("Layer", "count_parameters", "summary"),
+    "fallline.nn.run": ("EVAL", "Run"),
+    "fallline.losses.loss": ("Loss",),
+    "fallline.optim.optimizer": ("Optimizer",),
+    "fallline.optim.schedules": ("Schedule",),
+    "fallline.optim.average": ("ewa",),
+    "fallline.train.checkpoint": ("load",),
+    "fallline.train.events": ("Stop",),
+    "fallline.train.history": ("History",),
+    "fallline.train.model": ("Model",),
+    "fallline.train.trainer": ("Fit", "fit"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("composite", "compare", "index", "random", "shape")  # of fallline.ops, with functions that are no primitives
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    found = _find(name)
+    if found is None:
+        from fallline.core.registry import nearest  # only a mistyped name needs it
+
+        raise AttributeError(f"fallline has no {name!r}: {nearest(name, __dir__())}")
+    globals()[name] = found
+    return found
+
+
+def _find(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(_HOME_OF[name]), name)
+    records = importlib.import_module("fallline.core.record").RECORDS
+    if name[0].isupper():
+        return records[name] if name in set(records) else None
+    for module in _MODULES:
+        functions = importlib.import_module(f"fallline.ops.{module}")
+        if name in functions.__all__:
+            return getattr(functions, name)
+    ops = importlib.import_module("fallline.graph.value").OPS
+    return ops[name] if name in set(ops) else None
+
+
+def __dir__() -> list[str]:
+    records = importlib.import_module("fallline.core.record").RECORDS
+    ops = importlib.import_module("fallline.graph.value").OPS
+    functions = [n for m in _MODULES for n in importlib.import_module(f"fallline.ops.{m}").__all__]
+    return sorted({"__version__", *_HOME_OF, *records, *ops, *functions} - {"input", "constant"})

@@ -1,0 +1,1 @@
+"""Derivatives: reverse mode, forward mode, numerical, and the functions that users call."""

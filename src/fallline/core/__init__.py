@@ -1,0 +1,1 @@
+"""What everything is made of: records, registries, trees, specs, settings, errors."""

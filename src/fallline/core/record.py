@@ -1,0 +1,261 @@
+"""The frozen record: the one mechanism for everything that can be configured.
+
+A record is a frozen dataclass whose fields are settings (numbers, names, other records), parameters
+(`param()`, arrays that training changes by their gradients) or buffers (`buffer()`, arrays that training
+changes otherwise). From the fields follow repr, equality, JSON, text form and cache keys.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+import numpy as np
+
+from fallline.core.errors import ConfigError, UnknownNameError
+from fallline.core.registry import Registry, nearest, plain_name
+
+Array = Any  # an ndarray in a filled model, a graph Value while a program is traced, None in a recipe
+R = TypeVar("R", bound="Record")
+
+RECORDS: Registry[type[Record]] = Registry(
+    "record", homes=("fallline.nn", "fallline.losses", "fallline.optim", "fallline.data", "fallline.train")
+)
+
+_REQUIRED = dataclasses.MISSING
+
+
+def param() -> Any:
+    """A field that holds a parameter: None in a recipe, an array in a model, changed by its gradient."""
+    return dataclasses.field(default=None, metadata={"role": "param"})
+
+
+def buffer() -> Any:
+    """A field that holds state which training updates without a gradient (running statistics)."""
+    return dataclasses.field(default=None, metadata={"role": "buffer"})
+
+
+def setting(
+    default: Any = _REQUIRED,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+) -> Any:
+    """A field with a range; a value outside it is refused with one line that names the record and the range."""
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below, "choices": choices}
+    metadata = {"role": "setting", **{k: v for k, v in limits.items() if v is not None}}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(param, buffer, setting))
+def record(cls: type[R]) -> type[R]:
+    """Class decorator: a frozen dataclass, registered under its name so that JSON and text can name it."""
+    made = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    RECORDS.add(made.__name__, made, made.aliases)
+    return made
+
+
+class Record:
+    """What every record can do. Subclasses are decorated with `@record`."""
+
+    aliases: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if role_of(field) == "setting":
+                object.__setattr__(self, field.name, _checked(self, field, getattr(self, field.name)))
+        self.validate()
+
+    def validate(self) -> None:
+        """Checks that involve more than one field; raises ConfigError."""
+
+    def replace(self: R, **changes: Any) -> R:
+        """The same record with some fields changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def __repr__(self) -> str:
+        shown = []
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if role_of(field) != "setting":
+                if value is not None:
+                    shown.append(f"{field.name}={_array_text(value)}")
+            elif field.default is _REQUIRED or not _same(value, field.default):
+                shown.append(f"{field.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        names = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
+        return all(_same(getattr(self, n), getattr(other, n)) for n in names)
+
+    def __hash__(self) -> int:
+        return hash(key_of(self))
+
+
+def role_of(field: dataclasses.Field) -> str:
+    """"param", "buffer" or "setting"."""
+    return field.metadata.get("role", "setting")
+
+
+def key_of(value: Any) -> Any:
+    """A hashable key of the configuration: equal keys build equal programs (arrays count by shape and dtype)."""
+    if isinstance(value, Record):
+        fields = dataclasses.fields(value)  # type: ignore[arg-type]
+        return type(value), tuple((f.name, key_of(getattr(value, f.name))) for f in fields)
+    if isinstance(value, dict):
+        return tuple((k, key_of(v)) for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value), tuple(key_of(v) for v in value)
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return tuple(value.shape), str(value.dtype)
+    return (type(value), value)  # 1, 1.0 and True must not share a program
+
+
+def to_json(value: Any) -> Any:
+    """The configuration as JSON: a record is {"type": name, field: value …}; parameters and buffers are left out."""
+    if isinstance(value, Record):
+        known = RECORDS[type(value).__name__]
+        if known is not type(value):
+            raise ConfigError(f"{type(value).__name__} is not the registered record of that name: rename it")
+        fields = [f for f in dataclasses.fields(value) if role_of(f) == "setting"]  # type: ignore[arg-type]
+        return {"type": type(value).__name__, **{f.name: to_json(getattr(value, f.name)) for f in fields}}
+    if isinstance(value, dict):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"number": str(value)}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ConfigError(f"{value!r} cannot be written to a file: use a registered record instead of a function or object")
+
+
+def from_json(data: Any) -> Any:
+    """The records that `to_json` wrote; lists come back as tuples. Only registered records are made, nothing is executed."""
+    if isinstance(data, dict) and set(data) == {"number"}:
+        return float(data["number"])
+    if isinstance(data, dict) and "type" in data:
+        cls = RECORDS[data["type"]]
+        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        extra = set(data) - known - {"type"}
+        if extra:
+            raise ConfigError(f"{cls.__name__} has no field {sorted(extra)[0]!r}: {nearest(sorted(extra)[0], known)}")
+        return cls(**{k: from_json(v) for k, v in data.items() if k != "type"})
+    if isinstance(data, dict):
+        return {k: from_json(v) for k, v in data.items()}
+    if isinstance(data, list):
+        return tuple(from_json(v) for v in data)
+    return data
+
+
+def records_of(base: type[R]) -> dict[str, type[R]]:
+    """All registered records of one family, by name."""
+    return {n: RECORDS[n] for n in RECORDS if issubclass(RECORDS[n], base)}  # type: ignore[misc]
+
+
+def record_class(name: str, base: type[R]) -> type[R]:
+    """The record of a family by its name or alias, in any spelling; "did you mean" otherwise."""
+    family = records_of(base)
+    for known, cls in family.items():
+        if plain_name(name) in {plain_name(known), *map(plain_name, cls.aliases)}:
+            return cls
+    kind = base.__name__.lower()
+    raise UnknownNameError(f"no {kind} is called {name!r}: {nearest(name, family)}")
+
+
+def as_record(value: str | type[R] | R, base: type[R]) -> R:
+    """A record from itself, from its class, or from text: "adam" or "adam(beta1=0.95)"."""
+    if isinstance(value, base):
+        return value
+    if isinstance(value, type) and issubclass(value, base):
+        return value()
+    if isinstance(value, str):
+        return _from_text(value, base)
+    kind = base.__name__
+    raise ConfigError(f"{value!r} is not a {kind}: pass one, or the name of one ({', '.join(list(records_of(base))[:4])} …)")
+
+
+def _from_text(text: str, base: type[R]) -> R:
+    name, bracket, inside = text.strip().partition("(")
+    cls = record_class(name.strip(), base)
+    if not bracket:
+        return cls()
+    try:
+        call = ast.parse(f"f({inside}", mode="eval").body
+        if not isinstance(call, ast.Call):
+            raise ValueError
+        args = [ast.literal_eval(a) for a in call.args]
+        named = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError):
+        raise ConfigError(f"cannot read {text!r}: write it as {cls.__name__}(name=value, …) with plain values") from None
+    known = [f.name for f in dataclasses.fields(cls) if role_of(f) == "setting"]  # type: ignore[arg-type]
+    for given in named:
+        if given not in known:
+            raise ConfigError(f"{cls.__name__} has no field {given!r}: {nearest(given, known)}")
+    try:
+        return cls(*args, **named)
+    except TypeError as error:
+        raise ConfigError(f"{text}: {error}") from None
+
+
+_KINDS: dict[str, tuple[type, ...]] = {"int": (int, np.integer), "float": (int, float, np.number), "bool": (bool, np.bool_), "str": (str,)}
+
+
+def _checked(owner: Record, field: dataclasses.Field, value: Any) -> Any:
+    """The field's value, converted where its annotation is a plain type; ConfigError outside the declared range."""
+    label = f"{type(owner).__name__}({field.name}={value!r})"
+    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
+    allowed = _KINDS.get(kind)
+    if allowed and (not isinstance(value, allowed) or (kind != "bool" and isinstance(value, (bool, np.bool_)))):
+        article = "an" if kind == "int" else "a"
+        raise ConfigError(f"{label}: {field.name} must be {article} {kind}, not {type(value).__name__}")
+    if allowed and kind in ("int", "float", "bool"):
+        value = {"int": int, "float": float, "bool": bool}[kind](value)
+    choices = field.metadata.get("choices")
+    if choices is not None and value not in choices:
+        hint = nearest(value, choices) if isinstance(value, str) else f"known: {', '.join(map(str, choices))}"
+        raise ConfigError(f"{label}: {hint}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        _check_range(label, field, value)
+    return value
+
+
+_LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "at_least": ("at least", lambda v, limit: v >= limit),
+    "above": ("above", lambda v, limit: v > limit),
+    "at_most": ("at most", lambda v, limit: v <= limit),
+    "below": ("below", lambda v, limit: v < limit),
+}
+
+
+def _check_range(label: str, field: dataclasses.Field, value: float) -> None:
+    for name, (words, holds) in _LIMITS.items():
+        limit = field.metadata.get(name)
+        if limit is not None and not holds(value, limit):
+            raise ConfigError(f"{label}: {field.name} must be {words} {limit:g}")
+
+
+def _array_text(value: Any) -> str:
+    if hasattr(value, "shape"):
+        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    return repr(value)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if isinstance(a, (tuple, list)) and type(a) is type(b):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return a is b or (type(a) is type(b) and bool(a == b))

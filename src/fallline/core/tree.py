@@ -1,0 +1,90 @@
+"""Trees: records, tuples, lists and dicts with arrays at their leaves, addressed by path ("layers.0.W")."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fallline.core.record import Record, role_of
+
+Leaf = Any
+
+
+def leaves(tree: Any, role: str | None = None) -> dict[str, Leaf]:
+    """The arrays of a tree by path, in a fixed order.
+
+    In a record, parameters and buffers are leaves and settings are not; records inside settings are
+    walked. Outside records everything but None is a leaf.
+    role  "param" or "buffer" keeps only those; leaves outside records count as parameters
+    """
+    return {path: leaf for path, leaf, found in _walk(tree, "", "param") if role is None or found == role}
+
+
+def map_leaves(f: Callable[[str, Leaf], Leaf], tree: Any) -> Any:
+    """The same tree with f(path, leaf) at its leaves."""
+    return _rebuild(tree, "", f, inside=False)
+
+
+def with_leaves(tree: Any, new: dict[str, Leaf]) -> Any:
+    """The same tree with the leaves at the given paths replaced."""
+    return map_leaves(lambda path, leaf: new.get(path, leaf), tree) if new else tree
+
+
+def join(path: str, name: object) -> str:
+    return f"{path}.{name}" if path else str(name)
+
+
+def _walk(node: Any, path: str, role: str) -> Iterator[tuple[str, Leaf, str]]:
+    if node is None:
+        return
+    if isinstance(node, Record):
+        for field in dataclasses.fields(node):  # type: ignore[arg-type]
+            value, found = getattr(node, field.name), role_of(field)
+            if found != "setting":
+                yield from _walk(value, join(path, field.name), found)
+            else:
+                yield from _walk_settings(value, join(path, field.name))
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _walk(value, join(path, key), role)
+    elif isinstance(node, (tuple, list)):
+        for i, value in enumerate(node):
+            yield from _walk(value, join(path, i), role)
+    else:
+        yield path, node, role
+
+
+def _walk_settings(value: Any, path: str) -> Iterator[tuple[str, Leaf, str]]:
+    """Only records inside a setting hold leaves; the numbers beside them are configuration."""
+    if isinstance(value, Record):
+        yield from _walk(value, path, "param")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _walk_settings(item, join(path, key))
+    elif isinstance(value, (tuple, list)):
+        for i, item in enumerate(value):
+            yield from _walk_settings(item, join(path, i))
+
+
+def _rebuild(node: Any, path: str, f: Callable[[str, Leaf], Leaf], *, inside: bool) -> Any:
+    """`inside` a setting only records are rebuilt; everything else there is kept as it is."""
+    if node is None:
+        return None
+    if isinstance(node, Record):
+        changes = {}
+        for field in dataclasses.fields(node):  # type: ignore[arg-type]
+            value = getattr(node, field.name)
+            new = _rebuild(value, join(path, field.name), f, inside=role_of(field) == "setting")
+            if new is not value:
+                changes[field.name] = new
+        return node.replace(**changes) if changes else node
+    if isinstance(node, dict):
+        made = {k: _rebuild(v, join(path, k), f, inside=inside) for k, v in node.items()}
+        return made if any(made[k] is not node[k] for k in node) else node
+    if isinstance(node, (tuple, list)):
+        items = [_rebuild(v, join(path, i), f, inside=inside) for i, v in enumerate(node)]
+        if all(a is b for a, b in zip(items, node, strict=True)):
+            return node
+        return type(node)(*items) if hasattr(node, "_fields") else type(node)(items)
+    return node if inside else f(path, node)

@@ -1,0 +1,11 @@
+"""The registry of views: pictures that a lower folder asks for by name and `explain` draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fallline.core.registry import Registry
+
+# "history" -> function(history, path=None); found by name because explain lies above everything it draws.
+VIEWS: Registry[Callable[..., Any]] = Registry("view", homes=("fallline.explain",))

@@ -1,0 +1,1 @@
+"""Pictures of what was computed and learned; the home of matplotlib."""

@@ -1,0 +1,1 @@
+"""Programs: nodes, ops and their constructors, tracing, the verifier, programs as text."""

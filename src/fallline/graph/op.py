@@ -1,0 +1,258 @@
+"""Op: one primitive, and the four constructors that derive its rules from its structure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fallline.core.errors import DtypeError, GraphError, ShapeError
+from fallline.core.spec import DTYPES, Spec, as_dtype
+from fallline.graph.sample import Sample
+from fallline.graph.value import OPS, Value, current_scope
+
+Cotangents = tuple[Any, ...]  # one per argument, None where there is none
+
+
+@dataclass(eq=False)
+class Op:
+    """A primitive operation. Called on arrays it computes at once; called on Values it builds a node.
+
+    forward  (*arrays, out=None, **attrs) -> array; writes into `out` when given, unless `view`
+    infer    (*specs, **attrs) -> Spec of the result
+    vjp      (g, y, *args, **attrs) -> for each argument the product of g with the Jacobian, or None
+    jvp      (tangents, y, *args, **attrs) -> tangent of y; a tangent of None is zero
+    scalar   engine name -> the name of this function there
+    sample   test inputs
+    front    (apply, *args, **kw) -> result: the public calling convention, where it differs
+    view     the result may share the memory of the first argument
+    inplace  `out` may be one of the arguments
+    """
+
+    name: str
+    forward: Callable[..., Any]
+    infer: Callable[..., Spec]
+    vjp: Callable[..., Cotangents] | None = None
+    jvp: Callable[..., Any] | None = None
+    scalar: Mapping[str, str] = field(default_factory=dict)
+    sample: Sample | None = None
+    front: Callable[..., Any] | None = None
+    view: bool = False
+    inplace: bool = False
+    structure: str = "primitive"
+
+    def __call__(self, *args: Any, **attrs: Any) -> Any:
+        return self.apply(*args, **attrs) if self.front is None else self.front(self.apply, *args, **attrs)
+
+    def apply(self, *args: Any, **attrs: Any) -> Any:
+        """The op itself, on arguments that need no further conversion."""
+        for arg in args:
+            if isinstance(arg, Value):
+                values = tuple(as_value(a) for a in args)
+                return Value(self, values, attrs, self.infer(*(v.spec for v in values), **attrs))
+        with np.errstate(all="ignore"):
+            return self.forward(*args, **attrs)
+
+    def __repr__(self) -> str:
+        return f"Op({self.name})"
+
+
+def as_value(x: Any, dtype: Any = None) -> Value:
+    """A Value from a Value, an array or a number; arrays become constants of the program."""
+    if isinstance(x, Value):
+        return x
+    array = np.asarray(x, dtype=dtype)
+    if array.dtype not in DTYPES:
+        raise DtypeError(f"an array of {array.dtype} cannot be part of a program: use one of {', '.join(map(str, DTYPES))}")
+    return Value(OPS["constant"], (), {"value": array}, Spec(array.shape, array.dtype))
+
+
+def new_input(spec: Spec, name: str = "") -> Value:
+    """A fresh input node of a program."""
+    return Value(OPS["input"], (), {"name": name}, spec)
+
+
+def promote(args: tuple[Any, ...], name: str) -> tuple[Any, ...]:
+    """The arguments in one common dtype: Python numbers adapt to the arrays, integers to floats, float32 to float64."""
+    dtypes = {a.dtype for a in args if hasattr(a, "dtype")}
+    if not dtypes:
+        return tuple(np.asarray(a) for a in args)
+    target = _common(dtypes, name)
+    if target.kind != "f" and any(isinstance(a, float) for a in args):
+        raise DtypeError(f"{name} of {DTYPES.get(target, target)} and a float: convert with .astype('float32') first")
+    return tuple(a if hasattr(a, "dtype") and a.dtype == target else _cast(a, target) for a in args)
+
+
+def _cast(x: Any, dtype: np.dtype) -> Any:
+    return OPS["astype"](x, dtype) if isinstance(x, Value) else np.asarray(x, dtype=dtype)
+
+
+def _common(dtypes: set[np.dtype], name: str) -> np.dtype:
+    if len(dtypes) == 1:
+        return next(iter(dtypes))
+    floats = [d for d in dtypes if d.kind == "f"]
+    found = np.result_type(*(floats or dtypes))
+    if found not in DTYPES or (found.kind != "f" and np.dtype("uint32") in dtypes):
+        raise DtypeError(f"{name} of {' and '.join(sorted(map(str, dtypes)))}: convert one of them with .astype first")
+    return found
+
+
+def broadcast_shape(shapes: list[tuple[int, ...]], name: str) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        shown = " and ".join(map(str, shapes))
+        raise ShapeError(f"{name} of shapes {shown}: they do not broadcast; reshape one of them") from None
+
+
+def elementwise(
+    name: str,
+    forward: Callable[..., Any],
+    deriv: tuple[Callable[..., Any] | None, ...] | None = None,
+    *,
+    takes: str = "fiub",
+    result: str | None = None,
+    scalar: Mapping[str, str] | None = None,
+    sample: Sample | None = None,
+) -> Op:
+    """An op that computes each entry from the entries at the same place.
+
+    deriv   per argument (y, *args) -> dy/d(argument), written in ops; None: not differentiable
+    takes   NumPy kinds of the dtypes it accepts (f float, i int, u unsigned, b bool)
+    result  dtype of the result where it is not that of the arguments
+    """
+
+    def infer(*specs: Spec) -> Spec:
+        first = specs[0]
+        if any(s != first for s in specs[1:]):
+            raise GraphError(f"{name} of {', '.join(map(str, specs))}: operands must have been aligned")
+        return first.with_dtype(result) if result else first
+
+    def front(apply: Callable[..., Any], *args: Any) -> Any:
+        aligned = promote(args, name)
+        kind = aligned[0].dtype.kind
+        if kind not in takes:
+            raise DtypeError(f"{name} does not take {aligned[0].dtype}: convert it with .astype('float32') first")
+        if not any(isinstance(a, Value) for a in aligned):
+            if len(aligned) > 1:
+                broadcast_shape([a.shape for a in aligned], name)
+            return apply(*aligned)
+        shape = broadcast_shape([a.shape for a in aligned], name)
+        return apply(*(a if a.shape == shape else OPS["broadcast_to"](as_value(a), shape) for a in aligned))
+
+    def vjp(g: Any, y: Any, *args: Any) -> Cotangents:
+        return tuple(None if d is None else _times(g, d(y, *args)) for d in deriv or ())
+
+    def jvp(tangents: tuple[Any, ...], y: Any, *args: Any) -> Any:
+        parts = [_times(t, d(y, *args)) for t, d in zip(tangents, deriv or (), strict=False) if t is not None and d is not None]
+        return _sum(parts)
+
+    differentiable = deriv is not None
+    return _register(
+        Op(name, forward, infer, vjp if differentiable else None, jvp if differentiable else None, scalar or {}, sample,
+           front, inplace=True, structure="elementwise")
+    )  # fmt: skip
+
+
+def linear(
+    name: str,
+    infer: Callable[..., Spec],
+    forward: Callable[..., Any],
+    transpose: Callable[..., Any],
+    *,
+    view: bool = False,
+    sample: Sample | None = None,
+    front: Callable[..., Any] | None = None,
+) -> Op:
+    """An op that is linear in its first argument; further arguments are integers or conditions.
+
+    transpose  (g, x, *rest, **attrs) -> the transposed map applied to g; of x only the shape may be used
+    """
+
+    def vjp(g: Any, y: Any, x: Any, *rest: Any, **attrs: Any) -> Cotangents:
+        return (transpose(g, x, *rest, **attrs), *(None for _ in rest))
+
+    def jvp(tangents: tuple[Any, ...], y: Any, x: Any, *rest: Any, **attrs: Any) -> Any:
+        return None if tangents[0] is None else op.apply(tangents[0], *rest, **attrs)
+
+    op = Op(name, forward, infer, vjp, jvp, {}, sample, front, view=view, structure="linear")
+    return _register(op)
+
+
+def bilinear(
+    name: str,
+    infer: Callable[..., Spec],
+    forward: Callable[..., Any],
+    transposes: tuple[Callable[..., Any], Callable[..., Any]],
+    *,
+    sample: Sample | None = None,
+    front: Callable[..., Any] | None = None,
+) -> Op:
+    """An op that is linear in each of its two arguments.
+
+    transposes  for each argument (g, x, y) -> the transposed map of that argument applied to g
+    """
+
+    def vjp(g: Any, out: Any, x: Any, y: Any, **attrs: Any) -> Cotangents:
+        return transposes[0](g, x, y, **attrs), transposes[1](g, x, y, **attrs)
+
+    def jvp(tangents: tuple[Any, ...], out: Any, x: Any, y: Any, **attrs: Any) -> Any:
+        parts = []
+        if tangents[0] is not None:
+            parts.append(op.apply(tangents[0], y, **attrs))
+        if tangents[1] is not None:
+            parts.append(op.apply(x, tangents[1], **attrs))
+        return _sum(parts)
+
+    op = Op(name, forward, infer, vjp, jvp, {}, sample, front, structure="bilinear")
+    return _register(op)
+
+
+def primitive(
+    name: str,
+    infer: Callable[..., Spec],
+    forward: Callable[..., Any],
+    *,
+    vjp: Callable[..., Cotangents] | None = None,
+    jvp: Callable[..., Any] | None = None,
+    view: bool = False,
+    inplace: bool = False,
+    scalar: Mapping[str, str] | None = None,
+    sample: Sample | None = None,
+    front: Callable[..., Any] | None = None,
+) -> Op:
+    """An op whose rules are all written out; without vjp and jvp nothing flows back through it."""
+    return _register(Op(name, forward, infer, vjp, jvp, scalar or {}, sample, front, view=view, inplace=inplace))
+
+
+def _register(op: Op) -> Op:
+    return OPS.add(op.name, op)
+
+
+def _times(g: Any, partial: Any) -> Any:
+    """g times a partial derivative, without a node where the partial is the number 1 or -1."""
+    if isinstance(partial, float) and abs(partial) == 1.0:
+        return g if partial == 1.0 else -g
+    return g * partial
+
+
+def _sum(parts: list[Any]) -> Any:
+    """None for no parts: a tangent that is zero."""
+    total = None
+    for part in parts:
+        total = part if total is None else total + part
+    return total
+
+
+def like(value: Value, op: Op, args: tuple[Value, ...]) -> Value:
+    """A node with the same attributes on other arguments, in the same scope."""
+    spec = op.infer(*(a.spec for a in args), **value.attrs) if op.name not in ("input", "constant") else value.spec
+    return Value(op, args, value.attrs, spec, value.scope)
+
+
+__all__ = [
+    "OPS", "Op", "as_dtype", "as_value", "bilinear", "broadcast_shape", "current_scope", "elementwise", "like", "linear",
+    "new_input", "primitive", "promote",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Losses and the links that belong to them."""

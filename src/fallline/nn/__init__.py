@@ -1,0 +1,1 @@
+"""Layers: dense, activations, normalisation, dropout, embeddings, containers, initializers."""

@@ -1,0 +1,1 @@
+"""The vocabulary of programs: about fifty primitives, and the composites made of them."""

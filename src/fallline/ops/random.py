@@ -1,0 +1,82 @@
+"""Random numbers without hidden state: a hash of (key, site, index) made of integer ops, the same bits on every engine.
+
+    bits(key, site, index) = mix(mix(index + k0) ^ k1),   (k0, k1) = key folded with the site
+
+`mix` is a bijection of 32-bit words whose bias is close to that of a random one.
+source  Wellons 2018, "Prospecting for hash functions" (triple32)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fallline.ops.shape import concatenate
+from fallline.ops.transcendental import cos, log, sqrt
+
+_GOLDEN = np.uint32(0x9E3779B9)  # 2^32 / golden ratio: spreads small neighbouring numbers
+
+
+def _word(x: Any) -> Any:
+    """A 32-bit word as an array of one entry: NumPy warns when single numbers wrap around, and not when arrays do."""
+    return x if hasattr(x, "shape") and x.shape else np.asarray(x, dtype=np.uint32).reshape(1)
+
+
+def mix(x: Any) -> Any:
+    """A 32-bit word with its bits well mixed; a bijection.   x uint32 -> uint32, same shape"""
+    x = x ^ (x >> np.uint32(17))
+    x = x * np.uint32(0xED5AD4BB)
+    x = x ^ (x >> np.uint32(11))
+    x = x * np.uint32(0xAC4C1B51)
+    x = x ^ (x >> np.uint32(15))
+    x = x * np.uint32(0x31848BAB)
+    return x ^ (x >> np.uint32(14))
+
+
+def new_key(seed: int) -> np.ndarray:
+    """The random key of a seed: uint32, shape (2,)."""
+    words = np.random.SeedSequence(int(seed)).generate_state(2)
+    return words.astype(np.uint32)
+
+
+def fold_in(key: Any, number: Any) -> Any:
+    """A new key from a key and a number (step, layer, epoch).   key uint32 (2,), number uint32 or int -> uint32 (2,)"""
+    word = mix(_word(number) * _GOLDEN + key[0:1])
+    other = mix(word ^ key[1:2])
+    return concatenate([word ^ key[1:2], other + key[0:1]])
+
+
+def step_keys(key: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """`fold_in` for many numbers at once.   key uint32 (2,), numbers (n,) -> uint32 (n, 2)"""
+    word = mix(numbers.astype(np.uint32) * _GOLDEN + key[0:1])
+    return np.stack([word ^ key[1:2], mix(word ^ key[1:2]) + key[0:1]], axis=1)
+
+
+def random_bits(key: Any, shape: tuple[int, ...], site: int = 0) -> Any:
+    """Random 32-bit words.   key uint32 (2,), site: a different number for each use of one key -> uint32 `shape`"""
+    folded = fold_in(key, site)
+    index = np.arange(math.prod(shape), dtype=np.uint32).reshape(shape)
+    at = (1,) * len(shape)
+    return mix(mix(index + folded[0:1].reshape(at)) ^ folded[1:2].reshape(at))
+
+
+def uniform(key: Any, shape: tuple[int, ...], site: int = 0, dtype: Any = "float32") -> Any:
+    """Uniform numbers in [0, 1): the upper 24 bits of a word, so float32 and float64 agree."""
+    return (random_bits(key, shape, site) >> np.uint32(8)).astype(dtype) * 2.0**-24
+
+
+def bernoulli(key: Any, rate: Any, shape: tuple[int, ...], site: int = 0, dtype: Any = "float32") -> Any:
+    """True with probability `rate`."""
+    return uniform(key, shape, site, dtype) < rate
+
+
+def normal(key: Any, shape: tuple[int, ...], site: int = 0, dtype: Any = "float32") -> Any:
+    """Standard normal numbers.   source: Box & Muller 1958"""
+    radius = uniform(key, shape, 2 * site, dtype)
+    angle = uniform(key, shape, 2 * site + 1, dtype)
+    return sqrt(-2.0 * log(1.0 - radius)) * cos(2.0 * math.pi * angle)
+
+
+__all__ = ["bernoulli", "fold_in", "mix", "new_key", "normal", "random_bits", "step_keys", "uniform"]

@@ -1,0 +1,1 @@
+"""Optimizers, wrappers around them, and learning-rate schedules."""

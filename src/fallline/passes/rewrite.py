@@ -1,0 +1,38 @@
+"""Rebuilding a program node by node: the one loop that all passes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fallline.core.settings import settings
+from fallline.graph.check import verify
+from fallline.graph.op import like
+from fallline.graph.program import Program
+from fallline.graph.value import Value, scope
+
+Visit = Callable[[Value, tuple[Value, ...]], Value | None]
+Pass = Callable[[Program], Program]
+
+
+def rewrite(program: Program, visit: Visit) -> Program:
+    """The program with every computing node replaced by visit(node, its new arguments); None keeps the node."""
+    new: dict[int, Value] = {id(v): v for v in program.inputs}
+    for node in program.order:
+        if id(node) in new:
+            continue
+        args = tuple(new[id(a)] for a in node.args)
+        with scope(node.scope):
+            made = visit(node, args)
+        if made is None:
+            made = node if all(a is b for a, b in zip(args, node.args, strict=True)) else like(node, node.op, args)
+        new[id(node)] = made
+    return Program(program.inputs, [new[id(v)] for v in program.outputs], program.result)
+
+
+def run_passes(program: Program, passes: Sequence[Pass]) -> Program:
+    """The passes in turn; with FALLLINE_VERIFY=1 the verifier reads the program after each."""
+    for one in passes:
+        program = one(program)
+        if settings.verify:
+            verify(program)
+    return program

@@ -1,0 +1,158 @@
+"""The training step as one program, and the programs that evaluate and predict.
+
+    J = Σ_i w_i L(score_i, target_i) / B  +  b/B · penalty(weights)          b rows in this batch, B the batch size
+
+so that every row counts the same in every batch, a short last batch weighs by its size, and the strength
+of a penalty does not depend on the batch size. Weights of rows are scaled to a mean of 1 over the training rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fallline.autodiff.reverse import pullback
+from fallline.core.errors import ConfigError, ShapeError
+from fallline.core.record import key_of
+from fallline.core.spec import Spec
+from fallline.core.tree import leaves, with_leaves
+from fallline.engines.engine import COMPILED, Call, Engine, Loop
+from fallline.graph.op import as_value
+from fallline.graph.program import Program
+from fallline.graph.value import Value, scope
+from fallline.losses.loss import Loss
+from fallline.nn.layer import Layer
+from fallline.nn.run import EVAL, Run
+from fallline.ops.composite import dot
+from fallline.ops.transcendental import sqrt
+from fallline.optim.optimizer import Optimizer
+
+Arrays = dict[str, Any]
+RECORDED = ("watch", "loss", "gradient_norm")  # what a step records besides the carried arrays
+
+
+def row_scores(network: Layer, x: Any, run: Run, loss: Loss | None = None) -> Value:
+    """The network's scores in the shape that losses take: (batch,) for one score a row, else (batch, n_scores)."""
+    score = as_value(network(x, run))
+    if score.ndim == 2 and score.shape[1] == 1:
+        return score.reshape(score.shape[0])
+    return score
+
+
+@dataclass(frozen=True)
+class Step:
+    """Everything that one training step is made of.
+
+    network    a filled network; only its configuration and the shapes of its leaves count
+    penalties  records that map the parameters to a number which is added to the mean loss
+    batch      the batch size B, in rows
+    """
+
+    network: Layer
+    loss: Loss
+    optimizer: Optimizer
+    penalties: tuple[Any, ...]
+    batch: int
+    engine: Engine
+
+    @cached_property
+    def params(self) -> list[str]:
+        return list(leaves(self.network, "param"))
+
+    @cached_property
+    def buffers(self) -> list[str]:
+        return list(leaves(self.network, "buffer"))
+
+    def carried(self, network: Layer, state: Arrays) -> list[Any]:
+        """The arrays that travel from step to step: parameters, buffers, the optimizer's state."""
+        found = leaves(network)
+        return [found[p] for p in (*self.params, *self.buffers)] + list(state.values())
+
+    def restored(self, carry: Sequence[Any], state: Arrays) -> tuple[Layer, Arrays]:
+        """The network and the optimizer's state from carried arrays."""
+        paths = [*self.params, *self.buffers]
+        network = with_leaves(self.network, dict(zip(paths, carry, strict=False)))
+        return network, dict(zip(state, carry[len(paths) :], strict=True))
+
+    def program(self, state: Arrays, x: Any, y: Any, w: Any) -> Program:
+        """(parameters, buffers, state; lr, t, key; x, y, w) -> (parameters, buffers, state; watch, loss, gradient norm)."""
+        found = leaves(self.network)
+        params = {p: found[p] for p in self.params}
+        buffers = {p: found[p] for p in self.buffers}
+        number = Spec((), np.dtype(w.dtype))
+        key = Spec((2,), np.dtype("uint32"))
+        names = ("", "", "", "lr", "t", "key", "x", "y", "w")
+        return Program.of(self._build, params, buffers, state, number, number, key, x, y, w, names=names)
+
+    def _build(self, params: Arrays, buffers: Arrays, state: Arrays, lr: Any, t: Any, key: Any, x: Any, y: Any, w: Any) -> Any:
+        network = with_leaves(self.network, {**params, **buffers})
+        run = Run.of(network, training=True, key=key)
+        losses = self._losses(network, x, y, run)
+        total = dot(losses, w)
+        objective = total / self.batch
+        for penalty in self.penalties:
+            with scope("penalty"):
+                objective = objective + penalty(params) * (w.shape[0] / self.batch)
+        gradients = dict(zip(params, pullback([objective], [np.ones((), objective.dtype)], list(params.values())), strict=True))
+        with scope("gradient_norm"):
+            norm = sqrt(sum(dot(g, g) for g in gradients.values())) if gradients else objective * 0.0
+        with scope("optimizer"):
+            new_params, new_state = self.optimizer.update(params, gradients, state, lr=lr, t=t)
+        new_buffers = {path: run.updates.get(path, old) for path, old in buffers.items()}
+        ordered = {p: new_params[p] for p in params}, new_buffers, {s: new_state[s] for s in state}
+        return (*ordered, objective + norm, total, norm)
+
+    def _losses(self, network: Layer, x: Any, y: Any, run: Run) -> Value:
+        score = row_scores(network, x, run)
+        with scope("loss"):
+            losses = as_value(self.loss(score, y))
+        if losses.shape != (score.shape[0],):
+            raise ShapeError(f"{self.loss!r} gives {losses.spec} for {score.shape[0]} rows: it must give one number a row")
+        return losses
+
+    def loop(self, state: Arrays, x: Any, y: Any, w: Any) -> Loop:
+        """The compiled loop over batches shaped like x, y, w; built once per configuration and shape."""
+        key = ("loop", self.key, _specs(state), _specs(x), _specs(y), _specs(w))
+
+        def build() -> Loop:
+            program = self.program(state, x, y, w)
+            return self.engine.loop(program, carry=len(self.params) + len(self.buffers) + len(state), scan=3, watch=0)
+
+        return COMPILED.get(key, build)
+
+    @cached_property
+    def key(self) -> Hashable:
+        return key_of(self.network), key_of(self.loss), key_of(self.optimizer), key_of(self.penalties), self.batch, self.engine.name
+
+
+def scorer(network: Layer, x: Any, engine: Engine) -> Call:
+    """The compiled function (leaves, x leaves) -> [scores] of a network in evaluation mode."""
+
+    def build() -> Call:
+        return engine.compile(Program.of(lambda found, rows: row_scores(with_leaves(network, found), rows, EVAL), leaves(network), x))
+
+    return COMPILED.get(("scores", key_of(network), _specs(x), engine.name), build)
+
+
+def loss_of(loss: Loss, score: Any, y: Any, engine: Engine) -> np.ndarray:
+    """The losses of rows from their scores."""
+    call = COMPILED.get(("loss", key_of(loss), _specs(score), _specs(y), engine.name), lambda: engine.compile(Program.of(loss, score, y)))
+    return call(score, y)[0]
+
+
+def check_scores(network: Layer, loss: Loss, x: Any, wanted: int) -> None:
+    """ConfigError when the network's last layer does not give as many scores as the loss needs."""
+    program = Program.of(lambda rows: network(rows, EVAL), x)
+    shape = program.outputs[0].shape
+    given = 1 if len(shape) == 1 else shape[-1]
+    if len(shape) > 2 or given != wanted:
+        shown = f"gives {given} score{'s' * (given != 1)} a row" if len(shape) <= 2 else f"gives an array of shape {shape}"
+        raise ConfigError(f"the network {shown}, {type(loss).__name__} needs {wanted}: end the network with Dense({wanted})")
+
+
+def _specs(tree: Any) -> Hashable:
+    return tuple((path, str(Spec.of(leaf))) for path, leaf in leaves(tree).items())
