@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from fallline.core.registry import nearest
+
 __version__ = "0.1.0"
 
 # Functions and plain classes by home; records and ops need no entry, their registries know them.
@@ -33,11 +35,11 @@ _HOMES = {
     "fallline.optim.optimizer": ("Optimizer",),
     "fallline.optim.schedules": ("Schedule",),
     "fallline.optim.average": ("ewa",),
-    "fallline.train.checkpoint": ("load",),
     "fallline.train.events": ("Stop",),
     "fallline.train.history": ("History",),
-    "fallline.train.model": ("Model",),
-    "fallline.train.trainer": ("Fit", "fit"),
+    "fallline.train.model": ("Model", "load"),
+    "fallline.train.fit": ("fit",),
+    "fallline.train.trainer": ("Fit",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("composite", "compare", "index", "random", "shape")  # of fallline.ops, with functions that are no primitives
@@ -48,8 +50,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     found = _find(name)
     if found is None:
-        from fallline.core.registry import nearest  # only a mistyped name needs it
-
         raise AttributeError(f"fallline has no {name!r}: {nearest(name, __dir__())}")
     globals()[name] = found
     return found
@@ -60,13 +60,13 @@ def _find(name: str) -> Any:
         return getattr(importlib.import_module(_HOME_OF[name]), name)
     records = importlib.import_module("fallline.core.record").RECORDS
     if name[0].isupper():
-        return records[name] if name in set(records) else None
+        return records[name] if name in records and records[name].__name__ == name else None
     for module in _MODULES:
         functions = importlib.import_module(f"fallline.ops.{module}")
         if name in functions.__all__:
             return getattr(functions, name)
     ops = importlib.import_module("fallline.graph.value").OPS
-    return ops[name] if name in set(ops) else None
+    return ops[name] if name in ops and ops[name].name == name else None
 
 
 def __dir__() -> list[str]:

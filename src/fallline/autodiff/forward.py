@@ -1,6 +1,6 @@
 """Forward mode: tangents travel along with the values, from the inputs to the outputs.
 
-    dv/dt = Σ_u dv/du · du/dt   over the arguments u of v
+dv/dt = Σ_u dv/du · du/dt   over the arguments u of v
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def pushforward(outputs: Sequence[Value], wrt: Sequence[Value], tangents: Sequen
     """Σ_w d output / d w · tangent_w, for each output, as nodes that extend the same graph."""
     order = reachable(outputs)
     active = depends_on(order, wrt)
-    found: dict[int, Any] = {id(w): t for w, t in zip(wrt, tangents, strict=True)}
+    found: dict[int, Value] = {id(w): as_value(t) for w, t in zip(wrt, tangents, strict=True)}
     for node in order:
         if id(node) in found or id(node) not in active or node.op.jvp is None:
             continue
@@ -30,4 +30,4 @@ def pushforward(outputs: Sequence[Value], wrt: Sequence[Value], tangents: Sequen
                 tangent = node.op.jvp(given, node, *node.args, **node.attrs)
             if tangent is not None:
                 found[id(node)] = tangent
-    return [as_value(found[id(o)]) if id(o) in found else as_value(np.zeros(o.shape, o.dtype)) for o in outputs]
+    return [found[id(o)] if id(o) in found else as_value(np.zeros(o.shape, o.dtype)) for o in outputs]

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from fallline.core.tree import map_leaves
+
 
 def best_step(dtype: Any) -> float:
     """The step for numbers of size 1: the cube root of the rounding unit."""
@@ -38,7 +40,21 @@ def numeric_jacobian(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, step:
     return np.stack(columns, axis=-1).reshape(columns[0].shape + x.shape)
 
 
-def numeric_directional(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, direction: np.ndarray, step: float | None = None) -> np.ndarray:
+def numeric_gradient(f: Callable[..., Any], xs: tuple[Any, ...], step: float | None = None) -> tuple[Any, ...]:
+    """df/dx for every leaf of trees of arrays.   f: *xs -> number; returns trees like xs"""
+
+    def one(path: str, leaf: np.ndarray) -> np.ndarray:
+        def moved(x: np.ndarray) -> np.ndarray:
+            return np.asarray(f(*map_leaves(lambda p, old: x if p == path else old, xs)))
+
+        return numeric_jacobian(moved, leaf, step) if leaf.dtype.kind == "f" else np.zeros_like(leaf)
+
+    return map_leaves(one, xs)
+
+
+def numeric_directional(
+    f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, direction: np.ndarray, step: float | None = None
+) -> np.ndarray:
     """The derivative of f at x along a direction, by central differences."""
     h = (best_step(x.dtype) if step is None else step) / max(1e-30, float(np.max(np.abs(direction), initial=0.0)))
     return (np.array(f(x + h * direction)) - np.array(f(x - h * direction))) / (2 * h)

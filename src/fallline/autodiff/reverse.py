@@ -1,6 +1,6 @@
 """Reverse mode: from the goal back to what it depends on, every node once.
 
-    dJ/dJ = 1;   for each node v in reverse order, for each argument u of v:   dJ/du += dJ/dv · dv/du
+dJ/dJ = 1;   for each node v in reverse order, for each argument u of v:   dJ/du += dJ/dv · dv/du
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def pullback(outputs: Sequence[Value], cotangents: Sequence[Any], wrt: Sequence[
     """
     order = reachable(outputs)
     active = depends_on(order, wrt)
-    partials: dict[int, Any] = {}
+    partials: dict[int, Value] = {}
     for out, cotangent in zip(outputs, cotangents, strict=True):
-        _accumulate(partials, out, cotangent)
+        _accumulate(partials, out, as_value(cotangent))  # a node too: the program shows where the pass starts
     targets = {id(w) for w in wrt}
-    kept: dict[int, Any] = {}
+    kept: dict[int, Value] = {}
     for node in reversed(order):
         g = partials.pop(id(node), None)
         if g is None or id(node) not in active:
@@ -44,10 +44,10 @@ def pullback(outputs: Sequence[Value], cotangents: Sequence[Any], wrt: Sequence[
         if id(node) in targets:
             kept[id(node)] = g
         _push_back(node, g, active, partials)
-    return [as_value(kept[id(w)]) if id(w) in kept else as_value(np.zeros(w.shape, w.dtype)) for w in wrt]
+    return [kept[id(w)] if id(w) in kept else as_value(np.zeros(w.shape, w.dtype)) for w in wrt]
 
 
-def _push_back(node: Value, g: Any, active: set[int], partials: dict[int, Any]) -> None:
+def _push_back(node: Value, g: Value, active: set[int], partials: dict[int, Value]) -> None:
     if node.op.vjp is None or not any(id(a) in active for a in node.args):
         return
     with scope(node.scope):
@@ -55,10 +55,13 @@ def _push_back(node: Value, g: Any, active: set[int], partials: dict[int, Any]) 
         if len(parts) != len(node.args):
             raise GraphError(f"the vjp of {node.op.name} gives {len(parts)} cotangents for {len(node.args)} arguments")
         for arg, part in zip(node.args, parts, strict=True):
-            if part is not None and id(arg) in active:
-                _accumulate(partials, arg, part)
+            if part is None or id(arg) not in active:
+                continue
+            if part.shape != arg.shape:
+                raise GraphError(f"the vjp of {node.op.name} gives shape {part.shape} for an argument of {arg.shape}")
+            _accumulate(partials, arg, as_value(part))
 
 
-def _accumulate(partials: dict[int, Any], node: Value, part: Any) -> None:
+def _accumulate(partials: dict[int, Value], node: Value, part: Value) -> None:
     before = partials.get(id(node))
     partials[id(node)] = part if before is None else before + part

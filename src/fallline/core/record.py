@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import numpy as np
@@ -53,9 +53,11 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(param, buffer, setting))
+@dataclass_transform(frozen_default=True)  # no specifiers: `param()` and `setting(1)` are defaults to a type checker
 def record(cls: type[R]) -> type[R]:
     """Class decorator: a frozen dataclass, registered under its name so that JSON and text can name it."""
+    if "aliases" not in vars(cls):
+        cls.aliases = ()  # names are not inherited
     made = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
     RECORDS.add(made.__name__, made, made.aliases)
     return made
@@ -101,22 +103,33 @@ class Record:
 
 
 def role_of(field: dataclasses.Field) -> str:
-    """"param", "buffer" or "setting"."""
+    """ "param", "buffer" or "setting"."""
     return field.metadata.get("role", "setting")
 
 
 def key_of(value: Any) -> Any:
-    """A hashable key of the configuration: equal keys build equal programs (arrays count by shape and dtype)."""
+    """A hashable key of the configuration: equal keys build equal programs.
+
+    Parameters and buffers count by shape and dtype, arrays inside settings by their contents.
+    """
     if isinstance(value, Record):
         fields = dataclasses.fields(value)  # type: ignore[arg-type]
-        return type(value), tuple((f.name, key_of(getattr(value, f.name))) for f in fields)
+        return type(value), tuple((f.name, _field_key(f, getattr(value, f.name))) for f in fields)
     if isinstance(value, dict):
         return tuple((k, key_of(v)) for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return type(value), tuple(key_of(v) for v in value)
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return tuple(value.shape), str(value.dtype)
+    if isinstance(value, np.ndarray):
+        return value.shape, str(value.dtype), value.tobytes()
     return (type(value), value)  # 1, 1.0 and True must not share a program
+
+
+def _field_key(field: dataclasses.Field, value: Any) -> Any:
+    if role_of(field) == "setting":
+        return key_of(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(_field_key(field, v) for v in value)
+    return None if value is None else (tuple(value.shape), str(value.dtype))
 
 
 def to_json(value: Any) -> Any:
@@ -128,7 +141,11 @@ def to_json(value: Any) -> Any:
         fields = [f for f in dataclasses.fields(value) if role_of(f) == "setting"]  # type: ignore[arg-type]
         return {"type": type(value).__name__, **{f.name: to_json(getattr(value, f.name)) for f in fields}}
     if isinstance(value, dict):
-        return {str(k): to_json(v) for k, v in value.items()}
+        if not all(isinstance(k, str) for k in value) or "type" in value or set(value) == {"number"}:
+            raise ConfigError(
+                f"the keys {list(value)} cannot be written to a file: use text other than 'type' and 'number'"
+            )
+        return {k: to_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json(v) for v in value]
     if isinstance(value, np.ndarray):
@@ -143,16 +160,11 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(data: Any) -> Any:
-    """The records that `to_json` wrote; lists come back as tuples. Only registered records are made, nothing is executed."""
+    """The records that `to_json` wrote; lists come back as tuples. Only registered records are made."""
     if isinstance(data, dict) and set(data) == {"number"}:
         return float(data["number"])
     if isinstance(data, dict) and "type" in data:
-        cls = RECORDS[data["type"]]
-        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        extra = set(data) - known - {"type"}
-        if extra:
-            raise ConfigError(f"{cls.__name__} has no field {sorted(extra)[0]!r}: {nearest(sorted(extra)[0], known)}")
-        return cls(**{k: from_json(v) for k, v in data.items() if k != "type"})
+        return _made(RECORDS[str(data["type"])], (), {k: from_json(v) for k, v in data.items() if k != "type"})
     if isinstance(data, dict):
         return {k: from_json(v) for k, v in data.items()}
     if isinstance(data, list):
@@ -161,8 +173,9 @@ def from_json(data: Any) -> Any:
 
 
 def records_of(base: type[R]) -> dict[str, type[R]]:
-    """All registered records of one family, by name."""
-    return {n: RECORDS[n] for n in RECORDS if issubclass(RECORDS[n], base)}  # type: ignore[misc]
+    """All registered records of one family, by name. Families live in one package, so only that one is loaded."""
+    RECORDS.load(".".join(base.__module__.split(".")[:2]))
+    return {n: cls for n, cls in RECORDS.known().items() if issubclass(cls, base)}
 
 
 def record_class(name: str, base: type[R]) -> type[R]:
@@ -180,26 +193,30 @@ def as_record(value: str | type[R] | R, base: type[R]) -> R:
     if isinstance(value, base):
         return value
     if isinstance(value, type) and issubclass(value, base):
-        return value()
+        return _made(value, (), {})
     if isinstance(value, str):
         return _from_text(value, base)
-    kind = base.__name__
-    raise ConfigError(f"{value!r} is not a {kind}: pass one, or the name of one ({', '.join(list(records_of(base))[:4])} …)")
+    known = ", ".join(list(records_of(base))[:4])
+    raise ConfigError(f"{value!r} is not a {base.__name__}: pass one, or the name of one ({known} …)")
 
 
 def _from_text(text: str, base: type[R]) -> R:
     name, bracket, inside = text.strip().partition("(")
     cls = record_class(name.strip(), base)
-    if not bracket:
-        return cls()
     try:
-        call = ast.parse(f"f({inside}", mode="eval").body
+        call = ast.parse(f"f({inside if bracket else ')'}", mode="eval").body
         if not isinstance(call, ast.Call):
             raise ValueError
         args = [ast.literal_eval(a) for a in call.args]
         named = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, ValueError):
-        raise ConfigError(f"cannot read {text!r}: write it as {cls.__name__}(name=value, …) with plain values") from None
+        shape = f"{cls.__name__}(name=value, …)"
+        raise ConfigError(f"cannot read {text!r}: write it as {shape} with plain values") from None
+    return _made(cls, args, named)
+
+
+def _made(cls: type[R], args: Sequence[Any], named: dict[str, Any]) -> R:
+    """The record with these settings; ConfigError for an unknown field or a missing one."""
     known = [f.name for f in dataclasses.fields(cls) if role_of(f) == "setting"]  # type: ignore[arg-type]
     for given in named:
         if given not in known:
@@ -207,10 +224,16 @@ def _from_text(text: str, base: type[R]) -> R:
     try:
         return cls(*args, **named)
     except TypeError as error:
-        raise ConfigError(f"{text}: {error}") from None
+        reason = str(error).partition("() ")[2] or error
+        raise ConfigError(f"{cls.__name__}: {reason}; its fields: {', '.join(known)}") from None
 
 
-_KINDS: dict[str, tuple[type, ...]] = {"int": (int, np.integer), "float": (int, float, np.number), "bool": (bool, np.bool_), "str": (str,)}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int, np.integer),
+    "float": (int, float, np.integer, np.floating),
+    "bool": (bool, np.bool_),
+    "str": (str,),
+}
 
 
 def _checked(owner: Record, field: dataclasses.Field, value: Any) -> Any:
@@ -250,12 +273,18 @@ def _check_range(label: str, field: dataclasses.Field, value: float) -> None:
 def _array_text(value: Any) -> str:
     if hasattr(value, "shape"):
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_array_text, value))})"
     return repr(value)
 
 
 def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        return False
+    if isinstance(a, dict) and isinstance(b, dict):
+        return list(a) == list(b) and all(_same(a[k], b[k]) for k in a)
     if isinstance(a, (tuple, list)) and type(a) is type(b):
         return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
     return a is b or (type(a) is type(b) and bool(a == b))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -14,7 +15,7 @@ T = TypeVar("T")
 
 
 def plain_name(name: str) -> str:
-    """The spelling under which names are compared: `BinaryCrossEntropy`, `binary_cross_entropy` and `binary-cross-entropy` are one."""
+    """The spelling under which names are compared: `DotProduct`, `dot_product` and `dot-product` are one."""
     return name.replace("_", "").replace("-", "").replace(" ", "").lower()
 
 
@@ -39,15 +40,20 @@ class Registry(Generic[T]):
         self.kind, self.homes = kind, homes
         self._entries: dict[str, T] = {}
         self._names: dict[str, str] = {}  # plain name or alias -> name
-        self._loaded = False
+        self._loaded: set[str] = set()
+        self._lock = threading.RLock()  # re-entrant: the homes look names up while they are imported
 
     def add(self, name: str, entry: T, aliases: Iterable[str] = ()) -> T:
+        """Registers a thing; a class may be defined anew in its place, anything else must be removed first."""
         known = self._entries.get(name)
-        if known is not None and _origin(known) != _origin(entry):
-            raise ValueError(f"{self.kind} {name!r} is registered twice: {_origin(known)} and {_origin(entry)}")
-        self._entries[name] = entry
+        if known is not None and not _redefined(known, entry):
+            raise ValueError(f"{self.kind} {name!r} is registered twice: rename it, or remove({name!r}) first")
         for alias in (name, *aliases):
-            self._names[plain_name(alias)] = name
+            owner = self._names.get(plain_name(alias), name)
+            if owner != name:
+                raise ValueError(f"{self.kind} {name!r}: {alias!r} already means {owner!r}; choose another name")
+        self._entries[name] = entry
+        self._names |= {plain_name(alias): name for alias in (name, *aliases)}
         return entry
 
     def remove(self, name: str) -> None:
@@ -55,29 +61,42 @@ class Registry(Generic[T]):
         del self._entries[name]
         self._names = {k: v for k, v in self._names.items() if v != name}
 
-    def load(self) -> None:
-        """Imports every module of the home packages, once."""
-        if self._loaded:
-            return
-        self._loaded = True
-        for home in self.homes:
-            package = importlib.import_module(home)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{home}.{module.name}")
+    def load(self, home: str | None = None) -> None:
+        """Imports every module of the home packages (or of one of them), once."""
+        with self._lock:
+            for package in self.homes if home is None else (home,):
+                if package in self.homes and package not in self._loaded:
+                    self._import_all(package)
+
+    def _import_all(self, package: str) -> None:
+        self._loaded.add(package)  # before its modules, which may look names up while they are imported
+        try:
+            for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+                importlib.import_module(f"{package}.{module.name}")
+        except BaseException:
+            self._loaded.discard(package)  # so that the next look-up shows the error again
+            raise
+
+    def _find(self, name: str) -> T | None:
+        """The entry of that name; homes are loaded one by one until it is found."""
+        plain = plain_name(name)
+        for home in (None, *self.homes):
+            if home is not None:
+                self.load(home)
+            if plain in self._names:
+                return self._entries[self._names[plain]]
+        return None
 
     def __getitem__(self, name: str) -> T:
         entry = self._entries.get(name)  # the quick path: an exact name, already loaded
-        if entry is not None:
-            return entry
-        self.load()
-        found = self._names.get(plain_name(name))
-        if found is None:
+        if entry is None:
+            entry = self._find(name)
+        if entry is None:
             raise UnknownNameError(f"no {self.kind} is called {name!r}: {nearest(name, self._entries)}")
-        return self._entries[found]
+        return entry
 
     def __contains__(self, name: str) -> bool:
-        self.load()
-        return plain_name(name) in self._names
+        return self._find(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         self.load()
@@ -87,9 +106,16 @@ class Registry(Generic[T]):
         self.load()
         return len(self._entries)
 
+    def known(self) -> dict[str, T]:
+        """What has registered itself so far, without loading more."""
+        return dict(sorted(self._entries.items()))
+
     def values(self) -> list[T]:
         return [self[name] for name in self]
 
 
-def _origin(entry: object) -> str:
-    return f"{getattr(entry, '__module__', type(entry).__module__)}.{getattr(entry, '__qualname__', type(entry).__name__)}"
+def _redefined(known: object, entry: object) -> bool:
+    """The same thing, or the same class defined once more (a notebook cell run twice)."""
+    if isinstance(known, type) and isinstance(entry, type):
+        return (known.__module__, known.__qualname__) == (entry.__module__, entry.__qualname__)
+    return known is entry

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from fallline.core.errors import ConfigError
 from fallline.core.record import Record, role_of
 
 Leaf = Any
@@ -18,7 +19,12 @@ def leaves(tree: Any, role: str | None = None) -> dict[str, Leaf]:
     walked. Outside records everything but None is a leaf.
     role  "param" or "buffer" keeps only those; leaves outside records count as parameters
     """
-    return {path: leaf for path, leaf, found in _walk(tree, "", "param") if role is None or found == role}
+    listed = [(path, leaf) for path, leaf, found in _walk(tree, "", "param") if role is None or found == role]
+    made = dict(listed)
+    if len(made) != len(listed):
+        twice = next(path for path in made if sum(path == p for p, _ in listed) > 1)
+        raise ConfigError(f"two leaves of the tree have the path {twice!r}: rename one of the keys")
+    return made
 
 
 def map_leaves(f: Callable[[str, Leaf], Leaf], tree: Any) -> Any:
@@ -29,6 +35,28 @@ def map_leaves(f: Callable[[str, Leaf], Leaf], tree: Any) -> Any:
 def with_leaves(tree: Any, new: dict[str, Leaf]) -> Any:
     """The same tree with the leaves at the given paths replaced."""
     return map_leaves(lambda path, leaf: new.get(path, leaf), tree) if new else tree
+
+
+def fill_leaves(tree: Any, arrays: dict[str, Leaf], path: str = "") -> Any:
+    """A recipe with its parameters and buffers set from arrays by path, as `leaves` names them; others stay empty."""
+    if isinstance(tree, Record):
+        changes = {}
+        for field in dataclasses.fields(tree):  # type: ignore[arg-type]
+            here, value = join(path, field.name), getattr(tree, field.name)
+            if role_of(field) == "setting":
+                changes[field.name] = fill_leaves(value, arrays, here)
+            elif here in arrays:
+                changes[field.name] = arrays[here]
+            else:
+                parts = [p for p in arrays if p.startswith(here + ".")]
+                if parts:
+                    changes[field.name] = tuple(arrays[join(here, i)] for i in range(len(parts)))
+        return tree.replace(**changes)
+    if isinstance(tree, dict):
+        return {k: fill_leaves(v, arrays, join(path, k)) for k, v in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(fill_leaves(v, arrays, join(path, i)) for i, v in enumerate(tree))
+    return tree
 
 
 def join(path: str, name: object) -> str:

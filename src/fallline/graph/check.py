@@ -26,7 +26,9 @@ def verify(program: Program) -> Program:
     for node in program.order:
         if node.op.name == "input":
             if id(node) not in seen:
-                raise GraphError(f"the program uses the input {node.attrs['name']!r} {node.spec}, which it does not list")
+                raise GraphError(
+                    f"the program uses the input {node.attrs['name']!r} {node.spec}, which it does not list"
+                )
             continue
         _verify_node(node, seen)
         seen.add(id(node))

@@ -65,7 +65,9 @@ def as_value(x: Any, dtype: Any = None) -> Value:
         return x
     array = np.asarray(x, dtype=dtype)
     if array.dtype not in DTYPES:
-        raise DtypeError(f"an array of {array.dtype} cannot be part of a program: use one of {', '.join(map(str, DTYPES))}")
+        raise DtypeError(
+            f"an array of {array.dtype} cannot be part of a program: use one of {', '.join(map(str, DTYPES))}"
+        )
     return Value(OPS["constant"], (), {"value": array}, Spec(array.shape, array.dtype))
 
 
@@ -100,6 +102,8 @@ def _common(dtypes: set[np.dtype], name: str) -> np.dtype:
 
 
 def broadcast_shape(shapes: list[tuple[int, ...]], name: str) -> tuple[int, ...]:
+    if all(s == shapes[0] for s in shapes):
+        return shapes[0]
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -132,21 +136,22 @@ def elementwise(
 
     def front(apply: Callable[..., Any], *args: Any) -> Any:
         aligned = promote(args, name)
-        kind = aligned[0].dtype.kind
-        if kind not in takes:
+        if aligned[0].dtype.kind not in takes:
             raise DtypeError(f"{name} does not take {aligned[0].dtype}: convert it with .astype('float32') first")
-        if not any(isinstance(a, Value) for a in aligned):
-            if len(aligned) > 1:
-                broadcast_shape([a.shape for a in aligned], name)
-            return apply(*aligned)
         shape = broadcast_shape([a.shape for a in aligned], name)
+        if not any(isinstance(a, Value) for a in aligned):
+            return apply(*aligned)
         return apply(*(a if a.shape == shape else OPS["broadcast_to"](as_value(a), shape) for a in aligned))
 
     def vjp(g: Any, y: Any, *args: Any) -> Cotangents:
         return tuple(None if d is None else _times(g, d(y, *args)) for d in deriv or ())
 
     def jvp(tangents: tuple[Any, ...], y: Any, *args: Any) -> Any:
-        parts = [_times(t, d(y, *args)) for t, d in zip(tangents, deriv or (), strict=False) if t is not None and d is not None]
+        parts = [
+            _times(t, d(y, *args))
+            for t, d in zip(tangents, deriv or (), strict=False)
+            if t is not None and d is not None
+        ]
         return _sum(parts)
 
     differentiable = deriv is not None
@@ -253,6 +258,6 @@ def like(value: Value, op: Op, args: tuple[Value, ...]) -> Value:
 
 
 __all__ = [
-    "OPS", "Op", "as_dtype", "as_value", "bilinear", "broadcast_shape", "current_scope", "elementwise", "like", "linear",
-    "new_input", "primitive", "promote",
+    "OPS", "Op", "as_dtype", "as_value", "bilinear", "broadcast_shape", "current_scope", "elementwise", "like",
+    "linear", "new_input", "primitive", "promote",
 ]  # fmt: skip

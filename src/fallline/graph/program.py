@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -41,15 +41,15 @@ class Program:
 
     @classmethod
     def of(cls, f: Callable[..., Any], *args: Any, names: Sequence[str] = ()) -> Program:
-        """Calls f once on fresh input nodes shaped like `args` (arrays, Specs, or trees of them) and keeps what it built."""
+        """Calls f once on fresh input nodes shaped like `args` (arrays, Specs, trees of them); keeps what it built."""
         inputs: list[Value] = []
 
-        def enter(path: str, leaf: Any, prefix: str) -> Value:
+        def enter(prefix: str, path: str, leaf: Any) -> Value:
             inputs.append(new_input(Spec.of(leaf), f"{prefix}.{path}" if path and prefix else path or prefix))
             return inputs[-1]
 
         prefixes = [names[i] if i < len(names) else "" for i in range(len(args))]
-        given = [map_leaves(lambda p, leaf, k=k: enter(p, leaf, k), a) for a, k in zip(args, prefixes, strict=True)]
+        given = [map_leaves(partial(enter, k), a) for k, a in zip(prefixes, args, strict=True)]
         result = map_leaves(lambda _, leaf: as_value(leaf), f(*given))
         return cls(inputs, list(leaves(result).values()), result)
 
@@ -64,13 +64,13 @@ class Program:
         return [v for v in self.order if v.op.name not in ("input", "constant")]
 
     def run(self, *arrays: Any) -> list[np.ndarray]:
-        """The reference interpreter: every node once, in order."""
+        """The reference interpreter: every node once, in order. The results may be written to by their receiver."""
         values = self.bind(arrays)
         with np.errstate(all="ignore"):
             for node in self.order:
                 if id(node) not in values:
                     values[id(node)] = np.asarray(node.op.forward(*(values[id(a)] for a in node.args), **node.attrs))
-        return [values[id(v)] for v in self.outputs]
+        return [_own(values[id(v)], v) for v in self.outputs]
 
     def bind(self, arrays: Sequence[Any]) -> dict[int, np.ndarray]:
         """The given arrays by the id of their input node; ShapeError where one does not fit."""
@@ -88,8 +88,9 @@ class Program:
     def __call__(self, *args: Any) -> Any:
         """Runs on trees of arrays like those it was traced with, and returns a tree like the function did."""
         flat = [leaf for a in args for leaf in leaves(a).values()]
-        arrays = [np.asarray(a, dtype=v.dtype) for a, v in zip(flat, self.inputs, strict=True)]
-        return self.restore(self.run(*arrays))
+        if len(flat) == len(self.inputs):
+            flat = [_fitted(a, v) for a, v in zip(flat, self.inputs, strict=True)]
+        return self.restore(self.run(*flat))
 
     def restore(self, outputs: Sequence[Any]) -> Any:
         """The flat outputs as the tree that the traced function returned."""
@@ -98,6 +99,18 @@ class Program:
 
     def __str__(self) -> str:
         return program_text(self.inputs, self.outputs, self.order)
+
+
+def _own(array: np.ndarray, node: Value) -> np.ndarray:
+    """The array, or a copy of it where it is an input, a constant or a view of something."""
+    shared = node.op.name in ("input", "constant") or array.base is not None
+    return array.copy() if shared else array
+
+
+def _fitted(array: Any, node: Value) -> np.ndarray:
+    """The array in the input's dtype: integers become floats, floats another width, but never an integer."""
+    found = np.asarray(array)
+    return found.astype(node.dtype) if np.can_cast(found.dtype, node.dtype, "same_kind") else found
 
 
 __all__ = ["Program", "reachable"]

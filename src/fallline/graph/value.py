@@ -87,10 +87,12 @@ class Value:
     def __float__(self) -> float:
         raise GraphError(f"{self!r} has no number while a program is built: return it and read it after the run")
 
-    __int__ = __index__ = __float__  # type: ignore[assignment]
+    __int__ = __index__ = __float__
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        raise GraphError(f"{self!r} is not an array: use fallline's functions (fl.exp, not np.exp) while a program is built")
+        raise GraphError(
+            f"{self!r} is not an array: use fallline's functions (fl.exp, not np.exp) while a program is built"
+        )
 
     def __len__(self) -> int:
         if not self.shape:
@@ -171,6 +173,14 @@ class Value:
 
     def __invert__(self) -> Value:
         return OPS["invert"](self)
+
+    def __mod__(self, other: Any) -> Value:
+        return OPS["remainder"](self, other)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise GraphError(
+            f"{self!r} cannot be changed in place: make a new one with where(condition, a, b) or concatenate"
+        )
 
     def __getitem__(self, index: Any) -> Value:
         return OPS["slice"](self, index)

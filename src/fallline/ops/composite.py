@@ -9,10 +9,10 @@ import numpy as np
 
 from fallline.core.errors import ConfigError
 from fallline.graph.value import Value
-from fallline.ops.arithmetic import absolute, maximum, minimum, sign
-from fallline.ops.compare import equal, less, less_equal, where
+from fallline.ops.arithmetic import maximum, minimum, sign
+from fallline.ops.compare import equal, isfinite, less, less_equal, where
 from fallline.ops.index import take_along
-from fallline.ops.reduce import argmax, argsort, axes_of, cumsum
+from fallline.ops.reduce import argsort, axes_of, cumsum
 from fallline.ops.reduce import max as amax
 from fallline.ops.reduce import sum as asum
 from fallline.ops.shape import concatenate, expand_dims, flip
@@ -77,7 +77,8 @@ def one_hot(indices: Any, n_classes: int, dtype: Any = "float32") -> Any:
 
 def logsumexp(x: Any, axis: int = -1, keepdims: bool = False) -> Any:
     """log Σ exp(x), shifted by the maximum so that nothing overflows."""
-    top = stop_gradient(amax(x, axis=axis, keepdims=True))
+    top = amax(x, axis=axis, keepdims=True)
+    top = stop_gradient(where(isfinite(top), top, 0.0))  # infinity minus infinity would be NaN
     total = log(asum(exp(x - top), axis=axis, keepdims=True)) + top
     return total if keepdims else asum(total, axis=axis)
 
@@ -89,8 +90,9 @@ def softmax(x: Any, axis: int = -1) -> Any:
 
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
-    """x - log Σ exp(x), along an axis."""
-    return x - logsumexp(x, axis=axis, keepdims=True)
+    """x - log Σ exp(x), along an axis; the maximum is subtracted first, so that large scores cost no digits."""
+    moved = x - stop_gradient(amax(x, axis=axis, keepdims=True))
+    return moved - log(asum(exp(moved), axis=axis, keepdims=True))
 
 
 def sparsemax(x: Any, axis: int = -1) -> Any:
@@ -112,7 +114,10 @@ def sparsemax(x: Any, axis: int = -1) -> Any:
 
 def softplus(x: Any) -> Any:
     """ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|); its derivative is the sigmoid."""
-    return maximum(x, 0.0) + log1p(exp(-absolute(x)))
+    x = _array(x)
+    negative = less(x, 0.0)
+    size = where(negative, -x, x)  # |x| with the derivative 1 at 0, where each branch is right to every order
+    return where(negative, 0.0, x) + log1p(exp(-size))
 
 
 def log_sigmoid(x: Any) -> Any:
@@ -132,7 +137,8 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Any:
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """x (x > 0), alpha (e^x - 1) otherwise.   source: Clevert et al. 2016 (arXiv:1511.07289)"""
-    return where(less_equal(x, 0.0), alpha * expm1(minimum(x, 0.0)), x)
+    low = less_equal(x, 0.0)
+    return where(low, alpha * expm1(where(low, x, 0.0)), x)  # e^x is never taken of a large x
 
 
 def silu(x: Any, beta: float = 1.0) -> Any:
@@ -172,6 +178,7 @@ def glu(x: Any, axis: int = -1) -> Any:
 
 
 __all__ = [
-    "clip", "concatenate", "dot", "elu", "gelu", "glu", "heaviside", "leaky_relu", "lerp", "log_sigmoid", "log_softmax", "logsumexp",
-    "mean", "min", "norm", "one_hot", "relu", "silu", "softmax", "softplus", "sort", "sparsemax", "square", "variance",
+    "clip", "concatenate", "dot", "elu", "gelu", "glu", "heaviside", "leaky_relu", "lerp", "log_sigmoid",
+    "log_softmax", "logsumexp", "mean", "min", "norm", "one_hot", "relu", "silu", "softmax", "softplus", "sort",
+    "sparsemax", "square", "variance",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from fallline.core.spec import Spec
 from fallline.graph.op import linear
 from fallline.graph.sample import cases
 from fallline.graph.value import Value
-from fallline.ops.shape import transpose
+from fallline.ops.shape import axis_of, transpose
 
 
 def _array(x: Any) -> Any:
@@ -28,7 +28,7 @@ def _take_front(apply: Any, x: Any, indices: Any, axis: int = 0) -> Any:
     _need_integers(indices, "take")
     if x.ndim == 0:
         raise ShapeError("take of a single number: it has no rows")
-    at = axis % x.ndim
+    at = axis_of(axis, x.ndim, "take")
     if at == 0:
         return apply(x, indices)
     if indices.ndim != 1:
@@ -43,10 +43,16 @@ def _take_infer(x: Spec, indices: Spec) -> Spec:
 
 
 take = linear(
-    "take", _take_infer, lambda x, indices, out=None: np.take(x, indices, axis=0, out=out),
-    lambda g, x, indices: put_add(g, indices, rows=x.shape[0]), front=_take_front,
-    sample=cases(lambda rng: ((rng.normal(size=(5, 3)), np.array([4, 0, 0, 2])), {}), lambda rng: ((rng.normal(size=(5,)), np.array([[1, 1], [3, 4]])), {})),
-)  # fmt: skip
+    "take",
+    _take_infer,
+    lambda x, indices, out=None: np.take(x, indices, axis=0, out=out),
+    lambda g, x, indices: put_add(g, indices, rows=x.shape[0]),
+    front=_take_front,
+    sample=cases(
+        lambda rng: ((rng.normal(size=(5, 3)), np.array([4, 0, 0, 2])), {}),
+        lambda rng: ((rng.normal(size=(5,)), np.array([[1, 1], [3, 4]])), {}),
+    ),
+)
 
 
 def _put_infer(g: Spec, indices: Spec, *, rows: int) -> Spec:
@@ -70,9 +76,12 @@ put_add = linear(
 def _along_front(apply: Any, x: Any, indices: Any, axis: int = -1, **attrs: Any) -> Any:
     x, indices = _array(x), _array(indices)
     _need_integers(indices, "take_along")
-    if indices.ndim != x.ndim:
-        raise ShapeError(f"take_along of {x.shape} by {indices.shape}: both need the same number of axes")
-    return apply(x, indices, axis=axis % x.ndim, **attrs)
+    at = axis_of(axis, x.ndim, "take_along")
+    if indices.ndim != x.ndim or any(
+        a != b for k, (a, b) in enumerate(zip(x.shape, indices.shape, strict=True)) if k != at
+    ):
+        raise ShapeError(f"take_along of {x.shape} by {indices.shape}: all axes but axis {at} must be equal")
+    return apply(x, indices, axis=at, **attrs)
 
 
 def _along_forward(x: Any, indices: Any, out: Any = None, *, axis: int) -> Any:
@@ -101,9 +110,12 @@ take_along = linear(
 
 # The transpose of take_along.
 add_along = linear(
-    "add_along", lambda g, indices, *, axis, size: g.with_shape(tuple(size if k == axis else d for k, d in enumerate(g.shape))), _add_along_forward,
-    lambda g, x, indices, axis, size: take_along(g, indices, axis=axis), front=_along_front,
+    "add_along",
+    lambda g, indices, *, axis, size: g.with_shape(tuple(size if k == axis else d for k, d in enumerate(g.shape))),
+    _add_along_forward,
+    lambda g, x, indices, axis, size: take_along(g, indices, axis=axis),
+    front=_along_front,
     sample=cases(lambda rng: ((rng.normal(size=(3, 2)), rng.integers(0, 5, (3, 2))), {"axis": 1, "size": 5})),
-)  # fmt: skip
+)
 
 __all__ = ["add_along", "put_add", "take", "take_along"]

@@ -30,7 +30,9 @@ def _front(apply: Any, x: Any, y: Any) -> Any:
     a = reshape(x, (1, x.shape[0])) if x.ndim == 1 else x
     b = reshape(y, (y.shape[0], 1)) if y.ndim == 1 else y
     if a.shape[-1] != b.shape[-2]:
-        raise ShapeError(f"matmul of {x.shape} and {y.shape}: the last axis of the first, {x.shape[-1]}, must equal {b.shape[-2]}")
+        raise ShapeError(
+            f"matmul of {x.shape} and {y.shape}: the last axis of the first, {x.shape[-1]}, must equal {b.shape[-2]}"
+        )
     lead = broadcast_shape([a.shape[:-2], b.shape[:-2]], "matmul")
     out = apply(broadcast_to(a, lead + a.shape[-2:]), broadcast_to(b, lead + b.shape[-2:]))
     shape = lead + (() if x.ndim == 1 else (a.shape[-2],)) + (() if y.ndim == 1 else (b.shape[-1],))

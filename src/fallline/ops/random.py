@@ -21,11 +21,13 @@ _GOLDEN = np.uint32(0x9E3779B9)  # 2^32 / golden ratio: spreads small neighbouri
 
 def _word(x: Any) -> Any:
     """A 32-bit word as an array of one entry: NumPy warns when single numbers wrap around, and not when arrays do."""
-    return x if hasattr(x, "shape") and x.shape else np.asarray(x, dtype=np.uint32).reshape(1)
+    if not hasattr(x, "dtype"):
+        x = np.asarray(int(x) & 0xFFFFFFFF, dtype=np.uint32)
+    return x.reshape(1).astype("uint32")
 
 
 def mix(x: Any) -> Any:
-    """A 32-bit word with its bits well mixed; a bijection.   x uint32 -> uint32, same shape"""
+    """A 32-bit word with its bits well mixed; a bijection.   x uint32, at least one axis -> uint32, same shape"""
     x = x ^ (x >> np.uint32(17))
     x = x * np.uint32(0xED5AD4BB)
     x = x ^ (x >> np.uint32(11))
@@ -42,7 +44,7 @@ def new_key(seed: int) -> np.ndarray:
 
 
 def fold_in(key: Any, number: Any) -> Any:
-    """A new key from a key and a number (step, layer, epoch).   key uint32 (2,), number uint32 or int -> uint32 (2,)"""
+    """A new key from a key and a number (step, layer, epoch).   key uint32 (2,), number an integer -> uint32 (2,)"""
     word = mix(_word(number) * _GOLDEN + key[0:1])
     other = mix(word ^ key[1:2])
     return concatenate([word ^ key[1:2], other + key[0:1]])
@@ -57,9 +59,8 @@ def step_keys(key: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 def random_bits(key: Any, shape: tuple[int, ...], site: int = 0) -> Any:
     """Random 32-bit words.   key uint32 (2,), site: a different number for each use of one key -> uint32 `shape`"""
     folded = fold_in(key, site)
-    index = np.arange(math.prod(shape), dtype=np.uint32).reshape(shape)
-    at = (1,) * len(shape)
-    return mix(mix(index + folded[0:1].reshape(at)) ^ folded[1:2].reshape(at))
+    index = np.arange(math.prod(shape), dtype=np.uint32)
+    return mix(mix(index + folded[0:1]) ^ folded[1:2]).reshape(shape)
 
 
 def uniform(key: Any, shape: tuple[int, ...], site: int = 0, dtype: Any = "float32") -> Any:
@@ -74,8 +75,8 @@ def bernoulli(key: Any, rate: Any, shape: tuple[int, ...], site: int = 0, dtype:
 
 def normal(key: Any, shape: tuple[int, ...], site: int = 0, dtype: Any = "float32") -> Any:
     """Standard normal numbers.   source: Box & Muller 1958"""
-    radius = uniform(key, shape, 2 * site, dtype)
-    angle = uniform(key, shape, 2 * site + 1, dtype)
+    own = fold_in(key, site)  # its two draws must not meet those of other sites
+    radius, angle = uniform(own, shape, 0, dtype), uniform(own, shape, 1, dtype)
     return sqrt(-2.0 * log(1.0 - radius)) * cos(2.0 * math.pi * angle)
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from fallline.core.errors import ShapeError
+from fallline.core.errors import DtypeError, ShapeError
 from fallline.core.spec import Spec
 from fallline.graph.op import linear, primitive
 from fallline.graph.sample import cases
 from fallline.graph.value import Value
 from fallline.ops.compare import equal
-from fallline.ops.shape import broadcast_to, flip, reshape
+from fallline.ops.shape import axis_of, broadcast_to, flip, reshape
 
 Axes = int | tuple[int, ...] | None
 
@@ -20,12 +20,10 @@ Axes = int | tuple[int, ...] | None
 def axes_of(axis: Axes, ndim: int, name: str) -> tuple[int, ...]:
     """The axes as sorted non-negative numbers; None means all."""
     given = range(ndim) if axis is None else (axis if isinstance(axis, (tuple, list)) else (axis,))
-    found = set()
-    for a in given:
-        if not -ndim <= a < ndim:
-            raise ShapeError(f"{name} over axis {a}: the array has {ndim} axes")
-        found.add(int(a) % ndim)
-    return tuple(sorted(found))
+    found = sorted(axis_of(a, ndim, name) for a in given)
+    if len(set(found)) != len(found):
+        raise ShapeError(f"{name} along axes {axis}: name each axis once")
+    return tuple(found)
 
 
 def _array(x: Any) -> Any:
@@ -35,9 +33,19 @@ def _array(x: Any) -> Any:
 def _reduce_front(name: str) -> Any:
     def front(apply: Any, x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
         x = _array(x)
-        return apply(x, axis=axes_of(axis, x.ndim, name), keepdims=bool(keepdims))
+        axes = axes_of(axis, x.ndim, name)
+        _check_entries(x, axes, name)
+        return apply(x, axis=axes, keepdims=bool(keepdims))
 
     return front
+
+
+def _check_entries(x: Any, axes: tuple[int, ...], name: str) -> None:
+    """A sum of booleans would be a boolean, and no entries have no maximum."""
+    if name in ("sum", "cumsum") and x.dtype.kind == "b":
+        raise DtypeError(f"{name} of booleans: count them with .astype('float32') or .astype('int64') first")
+    if name in ("max", "argmax") and any(x.shape[a] == 0 for a in axes):
+        raise ShapeError(f"{name} of no entries: the array has shape {x.shape}")
 
 
 def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:
@@ -99,7 +107,9 @@ max = primitive(
 def _axis_front(name: str) -> Any:
     def front(apply: Any, x: Any, axis: int = -1) -> Any:
         x = _array(x)
-        return apply(x, axis=axes_of(axis, x.ndim, name)[0])
+        at = axis_of(axis, x.ndim, name)
+        _check_entries(x, (at,), name)
+        return apply(x, axis=at)
 
     return front
 
@@ -128,9 +138,14 @@ argsort = primitive(
 )  # fmt: skip
 
 cumsum = linear(
-    "cumsum", lambda x, *, axis: x, lambda x, out=None, *, axis: np.cumsum(x, axis=axis, out=out, dtype=x.dtype),
-    lambda g, x, axis: flip(cumsum(flip(g, axis), axis=axis), axis), front=_axis_front("cumsum"),
-    sample=cases(lambda rng: ((rng.normal(size=(3, 4)),), {"axis": 1}), lambda rng: ((rng.normal(size=(3, 4)),), {"axis": 0})),
-)  # fmt: skip
+    "cumsum",
+    lambda x, *, axis: x,
+    lambda x, out=None, *, axis: np.cumsum(x, axis=axis, out=out, dtype=x.dtype),
+    lambda g, x, axis: flip(cumsum(flip(g, axis), axis=axis), axis),
+    front=_axis_front("cumsum"),
+    sample=cases(
+        lambda rng: ((rng.normal(size=(3, 4)),), {"axis": 1}), lambda rng: ((rng.normal(size=(3, 4)),), {"axis": 0})
+    ),
+)
 
 __all__ = ["argmax", "argsort", "cumsum", "max", "sum"]

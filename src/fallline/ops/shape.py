@@ -20,6 +20,13 @@ def _array(x: Any) -> Any:
     return x if isinstance(x, Value) else np.asarray(x)
 
 
+def axis_of(axis: Any, ndim: int, name: str) -> int:
+    """The axis as a number from 0 on; ShapeError where the array has no such axis."""
+    if not -ndim <= axis < ndim:
+        raise ShapeError(f"{name} along axis {axis}: the array has {ndim} axes")
+    return int(axis) % ndim
+
+
 def _reshape_front(apply: Any, x: Any, shape: Any) -> Any:
     x = _array(x)
     wanted = [int(d) for d in (shape if isinstance(shape, (tuple, list)) else (shape,))]
@@ -28,7 +35,7 @@ def _reshape_front(apply: Any, x: Any, shape: Any) -> Any:
         rest = math.prod(d for d in wanted if d != -1)
         wanted[wanted.index(-1)] = size // rest if rest else 0
     if math.prod(wanted) != size or min(wanted, default=0) < 0:
-        raise ShapeError(f"reshape of {x.shape} to {tuple(shape) if isinstance(shape, (tuple, list)) else shape}: {size} entries do not fit")
+        raise ShapeError(f"reshape of {x.shape} to {shape}: {size} entries do not fit")
     return x if tuple(wanted) == x.shape else apply(x, shape=tuple(wanted))
 
 
@@ -41,7 +48,8 @@ reshape = linear(
 
 def _transpose_front(apply: Any, x: Any, axes: Any = None) -> Any:
     x = _array(x)
-    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(int(a) % x.ndim for a in axes)
+    named = reversed(range(x.ndim)) if axes is None else axes
+    order = tuple(axis_of(a, x.ndim, "transpose") for a in named)
     if sorted(order) != list(range(x.ndim)):
         raise ShapeError(f"transpose of {x.shape} by {tuple(axes)}: name each of the {x.ndim} axes once")
     return x if order == tuple(range(x.ndim)) else apply(x, axes=order)
@@ -52,10 +60,17 @@ def _untranspose(g: Any, x: Any, axes: Shape) -> Any:
 
 
 transpose = linear(
-    "transpose", lambda x, *, axes: x.with_shape(tuple(x.shape[a] for a in axes)), lambda x, out=None, *, axes: np.transpose(x, axes),
-    _untranspose, view=True, front=_transpose_front,
-    sample=cases(lambda rng: ((rng.normal(size=(3, 4)),), {"axes": (1, 0)}), lambda rng: ((rng.normal(size=(2, 3, 4)),), {"axes": (2, 0, 1)})),
-)  # fmt: skip
+    "transpose",
+    lambda x, *, axes: x.with_shape(tuple(x.shape[a] for a in axes)),
+    lambda x, out=None, *, axes: np.transpose(x, axes),
+    _untranspose,
+    view=True,
+    front=_transpose_front,
+    sample=cases(
+        lambda rng: ((rng.normal(size=(3, 4)),), {"axes": (1, 0)}),
+        lambda rng: ((rng.normal(size=(2, 3, 4)),), {"axes": (2, 0, 1)}),
+    ),
+)
 
 
 def _broadcast_front(apply: Any, x: Any, shape: Shape) -> Any:
@@ -86,10 +101,14 @@ broadcast_to = linear(
 )  # fmt: skip
 
 flip = linear(
-    "flip", lambda x, *, axis: x, lambda x, out=None, *, axis: np.flip(x, axis), lambda g, x, axis: flip(g, axis), view=True,
-    front=lambda apply, x, axis=-1: apply(_array(x), axis=int(axis) % _array(x).ndim),
+    "flip",
+    lambda x, *, axis: x,
+    lambda x, out=None, *, axis: np.flip(x, axis),
+    lambda g, x, axis: flip(g, axis),
+    view=True,
+    front=lambda apply, x, axis=-1: apply(_array(x), axis=axis_of(axis, _array(x).ndim, "flip")),
     sample=cases(lambda rng: ((rng.normal(size=(3, 4)),), {"axis": 0})),
-)  # fmt: skip
+)
 
 Bounds = tuple[tuple[int, int, int], ...]  # start, stop, step (>= 1) of each axis
 
@@ -106,14 +125,15 @@ def _slice_front(apply: Any, x: Any, index: Any) -> Any:
     """NumPy's basic indexing (integers, slices, None, …), and rows by an integer array."""
     x = _array(x)
     items = list(index) if isinstance(index, tuple) else [index]
-    if len(items) == 1 and hasattr(items[0], "dtype") and items[0].ndim:
+    if len(items) == 1 and (isinstance(items[0], Value) or (isinstance(items[0], np.ndarray) and items[0].ndim)):
         return OPS["take"](x, items[0])
     named = len([i for i in items if i is not None and i is not Ellipsis])
     if named > x.ndim:
         raise ShapeError(f"{named} indices for an array of shape {x.shape}")
     at = next((k for k, i in enumerate(items) if i is Ellipsis), len(items))
     items[at : at + 1] = [np.s_[:]] * (x.ndim - named)
-    bounds, flips, shape = [], [], []
+    bounds: list[tuple[int, int, int]] = []
+    flips, shape = [], []
     for item in items:
         if item is None:
             shape.append(1)
@@ -138,20 +158,25 @@ def _bound(item: Any, shape: Shape, axis: int) -> tuple[int, int, int]:
     size = shape[axis]
     if isinstance(item, slice):
         return item.indices(size)
-    try:
-        i = int(item)
-    except (TypeError, ValueError):
-        raise ShapeError(f"index {item!r}: use integers, slices, None or …; take(x, rows) for a list of rows") from None
-    if not -size <= i < size:
-        raise IndexError(f"index {i} of axis {axis}: the array has shape {shape}")
-    return i % size, i % size + 1, 1
+    if not isinstance(item, (int, np.integer)) or isinstance(item, bool):
+        raise ShapeError(f"index {item!r}: use integers, slices, None or …; take(x, rows) for a list of rows")
+    if not -size <= item < size:
+        raise IndexError(f"index {item} of axis {axis}: the array has shape {shape}")
+    return int(item) % size, int(item) % size + 1, 1
 
 
 slice_of = linear(
-    "slice", _slice_infer, lambda x, out=None, *, bounds: x[_as_slices(bounds)],
-    lambda g, x, bounds: unslice(g, bounds=bounds, shape=x.shape), view=True, front=_slice_front,
-    sample=cases(lambda rng: ((rng.normal(size=(5, 6)),), {"index": np.s_[1:4, ::2]}), lambda rng: ((rng.normal(size=(5, 6)),), {"index": np.s_[::-2]})),
-)  # fmt: skip
+    "slice",
+    _slice_infer,
+    lambda x, out=None, *, bounds: x[_as_slices(bounds)],
+    lambda g, x, bounds: unslice(g, bounds=bounds, shape=x.shape),
+    view=True,
+    front=_slice_front,
+    sample=cases(
+        lambda rng: ((rng.normal(size=(5, 6)),), {"index": np.s_[1:4, ::2]}),
+        lambda rng: ((rng.normal(size=(5, 6)),), {"index": np.s_[::-2]}),
+    ),
+)
 
 
 def _unslice_forward(x: Any, out: Any = None, *, bounds: Bounds, shape: Shape) -> Any:
@@ -163,16 +188,19 @@ def _unslice_forward(x: Any, out: Any = None, *, bounds: Bounds, shape: Shape) -
 
 # The transpose of slice: an array of zeros with x at the given places.
 unslice = linear(
-    "unslice", lambda x, *, bounds, shape: x.with_shape(shape), _unslice_forward, lambda g, x, bounds, shape: slice_of.apply(g, bounds=bounds),
+    "unslice",
+    lambda x, *, bounds, shape: x.with_shape(shape),
+    _unslice_forward,
+    lambda g, x, bounds, shape: slice_of.apply(g, bounds=bounds),
     sample=cases(lambda rng: ((rng.normal(size=(2, 3)),), {"bounds": ((1, 4, 2), (0, 3, 1)), "shape": (5, 4)})),
-)  # fmt: skip
+)
 
 
 def _concatenate_front(apply: Any, parts: Any, axis: int = 0) -> Any:
     parts = promote(tuple(_array(p) for p in parts), "concatenate")
     if not parts:
         raise ShapeError("concatenate of no arrays: give at least one")
-    at = int(axis) % parts[0].ndim
+    at = axis_of(axis, parts[0].ndim, "concatenate")
     first = parts[0].shape
     for p in parts[1:]:
         if p.ndim != len(first) or any(a != b for k, (a, b) in enumerate(zip(p.shape, first, strict=True)) if k != at):
@@ -198,7 +226,9 @@ def _concatenate_vjp(g: Any, y: Any, *parts: Any, axis: int) -> tuple[Any, ...]:
 def _concatenate_jvp(tangents: tuple[Any, ...], y: Any, *parts: Any, axis: int) -> Any:
     if all(t is None for t in tangents):
         return None
-    return concatenate([np.zeros(p.shape, p.dtype) if t is None else t for t, p in zip(tangents, parts, strict=True)], axis)
+    return concatenate(
+        [np.zeros(p.shape, p.dtype) if t is None else t for t, p in zip(tangents, parts, strict=True)], axis
+    )
 
 
 concatenate = primitive(
@@ -211,17 +241,17 @@ concatenate = primitive(
 def expand_dims(x: Any, axis: int) -> Any:
     """The same entries with an axis of length 1 inserted."""
     shape = list(_array(x).shape)
-    at = axis if axis >= 0 else len(shape) + 1 + axis
-    shape.insert(at, 1)
+    shape.insert(axis_of(axis, len(shape) + 1, "expand_dims"), 1)
     return reshape(x, tuple(shape))
 
 
 def squeeze(x: Any, axis: int) -> Any:
     """The same entries without an axis of length 1."""
     shape = list(_array(x).shape)
-    if shape[axis] != 1:
+    at = axis_of(axis, len(shape), "squeeze")
+    if shape[at] != 1:
         raise ShapeError(f"squeeze of axis {axis} of {tuple(shape)}: its length must be 1")
-    del shape[axis]
+    del shape[at]
     return reshape(x, tuple(shape))
 
 
@@ -230,4 +260,15 @@ def stack(parts: Any, axis: int = 0) -> Any:
     return concatenate([expand_dims(p, axis) for p in parts], axis)
 
 
-__all__ = ["broadcast_to", "concatenate", "expand_dims", "flip", "reshape", "slice_of", "squeeze", "stack", "transpose", "unslice"]
+__all__ = [
+    "broadcast_to",
+    "concatenate",
+    "expand_dims",
+    "flip",
+    "reshape",
+    "slice_of",
+    "squeeze",
+    "stack",
+    "transpose",
+    "unslice",
+]

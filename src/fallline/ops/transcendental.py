@@ -43,9 +43,13 @@ tan = elementwise(
     scalar={"llvm": "tan", "xla": "tan"}, sample=reals(-1, 1, special={0.0: 0.0}),
 )  # fmt: skip
 arctan = elementwise(
-    "arctan", np.arctan, (lambda y, x: 1.0 / (1.0 + x * x),), takes="f",
-    scalar={"llvm": "atan", "xla": "arctan"}, sample=reals(-4, 4, special={0.0: 0.0, 1.0: math.pi / 4, np.inf: math.pi / 2}),
-)  # fmt: skip
+    "arctan",
+    np.arctan,
+    (lambda y, x: 1.0 / (1.0 + x * x),),
+    takes="f",
+    scalar={"llvm": "atan", "xla": "arctan"},
+    sample=reals(-4, 4, special={0.0: 0.0, 1.0: math.pi / 4, np.inf: math.pi / 2}),
+)
 tanh = elementwise(
     "tanh", np.tanh, (lambda y, x: 1.0 - y * y,), takes="f",
     scalar={"llvm": "tanh", "xla": "tanh"}, sample=reals(-4, 4, special={0.0: 0.0, 1000.0: 1.0, -1000.0: -1.0}),

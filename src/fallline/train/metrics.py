@@ -57,7 +57,7 @@ def classification_metrics(
     """
     proba = _proba(proba)
     if classes is not None and len(classes) != n_classes_of(proba):
-        raise DataError(f"{len(classes)} classes but probabilities for {n_classes_of(proba)}: pass one column per class")
+        raise DataError(f"{len(classes)} classes but probabilities for {n_classes_of(proba)}: pass a column per class")
     return _named(names, proba, codes, weights, wrong="prediction")
 
 
@@ -73,13 +73,19 @@ def _named(names: Iterable[str], output: Any, target: Any, weights: Any, *, wron
     for metric in found:
         if metric.needs in wrong.split():
             fit = [m.name for m in METRICS.values() if m.needs not in wrong.split()]
-            raise DataError(f"metric {metric.name!r} needs {metric.needs}, which this task has not: use {', '.join(fit)}")
+            raise DataError(f"metric {metric.name!r} needs {metric.needs}, absent in this task: use {', '.join(fit)}")
     return {metric.name: metric.of(output, target, weights) for metric in found}
 
 
 # Names of history columns: a metric, with the part of the data before it.
 
-_PARTS = {"validation_": "validation_", "val_": "validation_", "train_": "train_", "training_": "train_", "test_": "test_"}
+_PARTS = {  # the part as given -> as written
+    "validation_": "validation_",
+    "val_": "validation_",
+    "train_": "train_",
+    "training_": "train_",
+    "test_": "test_",
+}
 _LOWER = ("loss", "gradient_norm")
 
 
@@ -151,7 +157,7 @@ def f1_macro(predicted: Any, codes: Any, weights: Any = None) -> float:
 
 def _f1_by_class(hit: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     total = support + predicted
-    return np.divide(2 * hit, total, out=np.zeros_like(hit), where=total > 0)  # 0/0 counts as 0
+    return np.divide(2 * hit, total, out=np.zeros(len(hit)), where=total > 0)  # 0/0 counts as 0
 
 
 def _counts(predicted: Any, codes: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -202,10 +208,8 @@ def log_loss(proba: Any, codes: Any, weights: Any = None) -> float:
     """-mean log p(true class), natural logarithm; p is clipped to [eps, 1 - eps], eps that of proba's dtype."""
     proba = _proba(proba)
     codes, w = _codes(codes, n_classes_of(proba)), _weights(weights, len(proba))
-    if proba.ndim == 1:
-        p = np.where(codes == 1, proba, 1 - proba)
-    else:
-        p = proba[np.arange(len(codes)), codes]
+    by_class = np.stack([1 - proba, proba], axis=1) if proba.ndim == 1 else proba
+    p = by_class[np.arange(len(codes)), codes]
     eps = np.finfo(proba.dtype).eps
     return float(-np.average(np.log(np.clip(p, eps, 1 - eps), dtype=np.float64), weights=w))
 
@@ -301,8 +305,12 @@ def _codes(codes: Any, n_classes: int) -> np.ndarray:
     whole = c.astype(np.int64)
     if c.dtype.kind not in "iub" and not (whole == c).all():
         raise DataError("class codes must be whole numbers 0, 1, …: encode the labels first")
-    if c.ndim != 1 or (whole.size and not (0 <= whole.min() and whole.max() < n_classes)):
-        raise DataError(f"class codes must be a vector of 0..{n_classes - 1}, one per row: got shape {c.shape}, {c.min()}..{c.max()}")
+    if c.ndim != 1 or not c.size:
+        raise DataError(f"class codes of shape {c.shape}: pass a vector, one code per row, not empty")
+    if whole.min() < 0 or whole.max() >= n_classes:
+        raise DataError(
+            f"class codes {whole.min()}..{whole.max()}, but there are {n_classes} classes: use 0..{n_classes - 1}"
+        )
     return whole
 
 
@@ -318,7 +326,9 @@ def _weights(weights: Any, n_rows: int) -> np.ndarray:
 def _pair(predicted: Any, target: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     p, t = np.asarray(predicted), np.asarray(target)
     if p.shape != t.shape or p.ndim != 1 or not p.size:
-        raise DataError(f"predicted classes {p.shape} and true classes {t.shape}: pass two vectors of one length, not empty")
+        raise DataError(
+            f"predicted classes {p.shape}, true classes {t.shape}: pass two vectors of one length, not empty"
+        )
     return p, t, _weights(weights, len(p))
 
 
@@ -326,7 +336,7 @@ def _numbers(prediction: Any, y: Any, weights: Any) -> tuple[np.ndarray, np.ndar
     """float64 (rows, outputs), (rows, outputs) and weights (rows,)."""
     p, t = np.asarray(prediction, np.float64), np.asarray(y, np.float64)
     if p.shape != t.shape or p.ndim not in (1, 2) or not p.size:
-        raise DataError(f"prediction {p.shape} and y {t.shape}: pass the same shape, (rows,) or (rows, outputs), not empty")
+        raise DataError(f"prediction {p.shape}, y {t.shape}: pass one shape, (rows,) or (rows, outputs), not empty")
     return p.reshape(len(p), -1), t.reshape(len(t), -1), _weights(weights, len(p))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fallline.core.errors import ConfigError, UnknownNameError
-from fallline.core.record import Record, record, setting
+from fallline.core.record import Record, as_record, record, setting
 from fallline.train.events import Ended, EpochEnded, Event, Started, Stop
 from fallline.train.metrics import find_column, higher_is_better
 
@@ -77,9 +77,9 @@ class EarlyStopping(StoppingRule):
     """
 
     metric: str = "validation_loss"
-    patience: int = setting(20, at_least=1)
-    min_delta: float = setting(0.0, at_least=0.0)
-    mode: str = setting("auto", choices=("auto", "min", "max"))
+    patience: int = setting(default=20, at_least=1)
+    min_delta: float = setting(default=0.0, at_least=0.0)
+    mode: str = setting(default="auto", choices=("auto", "min", "max"))
 
     def validate(self) -> None:
         if self.mode == "auto":
@@ -179,13 +179,13 @@ def _check_metric(rule: Record, metric: str) -> None:
 
 
 def as_rule(value: Any) -> StoppingRule | None:
-    """The rule meant by True (the default EarlyStopping), False or None (none), a patience in epochs, or a rule."""
+    """The rule that is meant: True is the default EarlyStopping, False and None are none, a number is a patience."""
     if value is None or value is False:
         return None
     if value is True:
         return EarlyStopping()
     if isinstance(value, int):
         return EarlyStopping(patience=value)
-    if isinstance(value, StoppingRule):
-        return value
+    if isinstance(value, (str, StoppingRule)):
+        return as_record(value, StoppingRule)
     raise ConfigError(f"early_stopping={value!r}: pass EarlyStopping(patience=20), True, False or a number of epochs")

@@ -1,0 +1,136 @@
+"""Fitted columns: what turns a table into numbers (and category codes), learned from the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fallline.core.errors import DataError
+from fallline.core.record import Record, record
+from fallline.core.registry import nearest
+from fallline.data.encoders import CategoryColumn, NumberColumn, fit_category, fit_number
+from fallline.data.kinds import ColumnKind, decide_kinds
+from fallline.data.table import Table, cell_label, column_label
+
+
+@record
+class Columns(Record):
+    """All fitted columns of a table, in its order, and those that were left out, with the reasons.
+
+    `transform` gives numbers (n, d) float32 for `feature_names` and codes (n, k) int32 for `code_names`,
+    whose values lie below `cardinalities`.
+    """
+
+    fitted: tuple[NumberColumn | CategoryColumn, ...] = ()
+    left_out: tuple[ColumnKind, ...] = ()
+    target: str | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        table: Table,
+        *,
+        target: str | None = None,
+        kinds: Mapping[str, str] | None = None,
+        rows: Any = None,
+        scaling: str = "standard",
+        one_hot_limit: int = 32,
+    ) -> Columns:
+        """Kinds from the whole table; fills, scales and levels from the training rows alone.
+
+        target         the column that is not a feature
+        kinds          overrides by name, see `decide_kinds`
+        rows           the training rows; None = all
+        scaling        "standard" (mean, standard deviation; the logarithm of heavy tails) or
+                       "robust" (median, quartile range, outliers clipped smoothly)
+        one_hot_limit  categories with more levels become codes for an embedding
+        errors         DataError, naming column and row, for infinite cells and stray text
+        """
+        if scaling not in ("standard", "robust"):
+            raise DataError(f"scaling={scaling!r}: {nearest(scaling, ('standard', 'robust'))}")
+        if target is not None:
+            table.column(target)
+        decided = decide_kinds(table, target=target, kinds=kinds)
+        train = table if rows is None else table.take(rows)
+        if train.n_rows == 0:
+            raise DataError(f"{table.name}: no training row is left to fit the columns on")
+        fitted = tuple(
+            fit_category(train, k.name, one_hot_limit) if k.kind == "category" else fit_number(train, k, scaling)
+            for k in decided
+            if k.used
+        )
+        return cls(fitted, tuple(k for k in decided if not k.used), target)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the d numbers: "Age", "Ca missing", "Thal=fixed"."""
+        return tuple(f for c in self.fitted for f in c.features)
+
+    @property
+    def feature_columns(self) -> tuple[str, ...]:
+        """The table's column behind each of the d numbers."""
+        return tuple(c.name for c in self.fitted for _ in c.features)
+
+    @property
+    def code_names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self._embedded)
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Codes of each embedded column, counting slot 0 (unseen, missing or rare)."""
+        return tuple(len(c.levels) + 1 for c in self._embedded)
+
+    @property
+    def _embedded(self) -> tuple[CategoryColumn, ...]:
+        return tuple(c for c in self.fitted if isinstance(c, CategoryColumn) and c.embedded)
+
+    def transform(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
+        """numbers (n, d) float32 and codes (n, k) int32.
+
+        Columns that the fit did not use are ignored, unseen categories are zeros (see `notes`).
+        errors  DataError for missing columns (which, with near names), text among numbers, infinite cells
+        """
+        self._require(table)
+        blocks = [c.encode(table) for c in self.fitted if c.features]
+        numbers = np.concatenate([np.zeros((table.n_rows, 0)), *blocks], axis=1).astype(np.float32)
+        codes = [c.codes(table)[0] + 1 for c in self._embedded]
+        return numbers, np.stack(codes, axis=1).astype(np.int32) if codes else np.zeros((table.n_rows, 0), np.int32)
+
+    def notes(self, table: Table) -> list[str]:
+        """What `transform` passes over in this table: unseen categories, and columns that the fit did not have."""
+        self._require(table)
+        made = []
+        for column in self.fitted:
+            unseen = column.unseen(table) if isinstance(column, CategoryColumn) else []
+            if unseen:
+                shown = ", ".join(map(cell_label, unseen[:3])) + (" …" if len(unseen) > 3 else "")
+                how = (
+                    "unseen or rare categories share one code"
+                    if column.name in self.code_names
+                    else "unseen categories are none of the known"
+                )
+                made.append(f"{column_label(column.name)}: {len(unseen)} {how} ({shown})")
+        known = {c.name for c in (*self.fitted, *self.left_out)} | {self.target}
+        extra = [name for name in table.names if name not in known]
+        if extra:
+            made.append("columns that training did not have are ignored: " + ", ".join(map(repr, extra)))
+        return made
+
+    def describe(self) -> list[tuple[str, str, str]]:
+        """Rows (column, taken for, detail) of every column, those left out last with the reason."""
+        return [(c.name, c.kind, c.detail()) for c in self.fitted] + [
+            (k.name, "left out", f"{k.kind}: {k.reason}") for k in self.left_out
+        ]
+
+    def _require(self, table: Table) -> None:
+        lacking = [c.name for c in self.fitted if c.name not in table.names]
+        if lacking:
+            extra = [n for n in table.names if n not in {c.name for c in self.fitted}]
+            near = nearest(lacking[0], extra) if extra else ""
+            hint = f" ({near})" if near.startswith("did you mean") else ""
+            raise DataError(
+                f"{table.name} lacks {len(lacking)} of the {len(self.fitted)} columns that the model was trained on: "
+                f"{', '.join(map(repr, lacking))}{hint}"
+            )

@@ -1,0 +1,211 @@
+"""One fitted column: numbers scaled, categories one-hot or as codes; missing cells filled and marked."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from fallline.core.errors import DataError
+from fallline.core.record import Record, record, setting
+from fallline.data.cells import canonical_text, is_date, number_values, starts_like_date
+from fallline.data.kinds import BOOLEAN_WORDS, ColumnKind, refuse_stray_text
+from fallline.data.scaling import has_heavy_tail, robust, signed_log, standard
+from fallline.data.table import Table, cell_label, column_label
+
+# Robust scaling leaves values within about three quartile ranges almost unchanged (RealMLP, arXiv:2407.04491, sec. 3).
+_SMOOTH_CLIP = 3.0
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@record
+class NumberColumn(Record):
+    """z = (t(x) - center) / scale, with t(x) = x or sign(x) log(1 + |x|); missing cells are filled first.
+
+    kind       "number", "boolean" (false 0, true 1) or "date" (days since 1970-01-01)
+    fill       stands for a missing cell, in the unit of x
+    transform  "none", "log" (t as above), or "clip": z / sqrt(1 + (z/3)²) after scaling
+    indicator  whether a second feature says "missing" (1) or not (0): when cells were missing in training
+    low, high, n_missing  what the training rows held, for reports
+    """
+
+    name: str
+    kind: str = setting("number", choices=("number", "boolean", "date"))
+    fill: float = 0.0
+    center: float = 0.0
+    scale: float = setting(1.0, above=0.0)
+    transform: str = setting("none", choices=("none", "log", "clip"))
+    indicator: bool = False
+    low: float = 0.0
+    high: float = 0.0
+    n_missing: int = 0
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return (self.name, f"{self.name} missing") if self.indicator else (self.name,)
+
+    def encode(self, table: Table) -> np.ndarray:
+        """(n, 1) or, with the indicator, (n, 2) float64."""
+        x = _numbers(table, self.name, self.kind)
+        absent = np.isnan(x)
+        x = np.where(absent, self.fill, x)
+        x = signed_log(x) if self.transform == "log" else x
+        with np.errstate(over="ignore"):
+            z = np.clip((x - self.center) / self.scale, -_FLOAT32_MAX, _FLOAT32_MAX)
+        if self.transform == "clip":
+            z = z / np.hypot(1.0, z / _SMOOTH_CLIP)
+        return np.column_stack([z, absent]) if self.indicator else z[:, None]
+
+    def detail(self) -> str:
+        if self.kind == "boolean":
+            words = f"true in {100 * self.center:.0f} %" if self.center else "false 0, true 1"
+        else:
+            words = f"{self.low:g} … {self.high:g}, center {self.center:.4g}, scale {self.scale:.4g}"
+        scaling = {"none": "", "log": ", logarithm of a heavy tail", "clip": ", outliers clipped smoothly"}[
+            self.transform
+        ]
+        return words + scaling + _missing_words(self.n_missing, f"filled with {self.fill:g}")
+
+
+@record
+class CategoryColumn(Record):
+    """Levels as one-hot features, or as codes for an embedding: 0 = unseen, missing or rare; level i is i + 1.
+
+    levels     as text, the most frequent first
+    indicator  one-hot only: missing is a level of its own, when cells were missing in training
+    """
+
+    name: str
+    levels: tuple[str, ...] = ()
+    embedded: bool = False
+    indicator: bool = False
+    n_missing: int = 0
+
+    @property
+    def kind(self) -> str:
+        return "category"
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        if self.embedded:
+            return ()
+        return (*(f"{self.name}={v}" for v in self.levels), *((f"{self.name} missing",) if self.indicator else ()))
+
+    def codes(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) the level's index, -1 for unseen or missing; (n,) whether the cell is missing."""
+        return level_codes(table, self.name, self.levels), table.text(self.name).is_null().to_numpy()
+
+    def encode(self, table: Table) -> np.ndarray:
+        """(n, levels, plus one for missing) float64; an unseen level is a row of zeros."""
+        codes, absent = self.codes(table)
+        out = np.zeros((len(codes), len(self.features)))
+        known = codes >= 0
+        out[known, codes[known]] = 1.0
+        if self.indicator:
+            out[absent, -1] = 1.0
+        return out
+
+    def unseen(self, table: Table) -> list[str]:
+        """The different cells that are no level; of an embedded column, those seen once in training too."""
+        codes, absent = self.codes(table)
+        return table.text(self.name).filter(pl.Series((codes < 0) & ~absent)).unique(maintain_order=True).to_list()
+
+    def detail(self) -> str:
+        shown = ", ".join(self.levels[:4]) + (" …" if len(self.levels) > 4 else "")
+        how = "embedded" if self.embedded else "one-hot"
+        return f"{len(self.levels)} levels, {how}: {shown}" + _missing_words(
+            self.n_missing, "code 0" if self.embedded else "a level of its own"
+        )
+
+
+def fit_number(train: Table, decided: ColumnKind, scaling: str) -> NumberColumn:
+    x = _numbers(train, decided.name, decided.kind)
+    present = x[~np.isnan(x)]
+    n_missing = len(x) - len(present)
+    if len(present) == 0:  # its few cells all lie outside the training rows
+        return NumberColumn(decided.name, decided.kind, indicator=True, n_missing=n_missing)
+    made = NumberColumn(
+        decided.name,
+        decided.kind,
+        fill=float(np.median(present)),
+        indicator=n_missing > 0,
+        low=float(present.min()),
+        high=float(present.max()),
+        n_missing=n_missing,
+    )
+    if scaling == "robust" and decided.kind != "boolean":
+        center, scale = robust(present)
+        return made.replace(transform="clip", center=center, scale=scale)
+    if decided.kind == "number" and has_heavy_tail(present):
+        made, present = made.replace(transform="log"), signed_log(present)
+    center, scale = standard(present)
+    return made.replace(center=center, scale=scale)
+
+
+def fit_category(train: Table, name: str, one_hot_limit: int) -> CategoryColumn:
+    text = train.text(name)
+    counted = text.drop_nulls().alias("level").value_counts().sort(["count", "level"], descending=[True, False])
+    embedded = counted.height > one_hot_limit
+    if embedded:  # levels seen once share slot 0, so that it is trained before it has to stand for unseen ones
+        counted = counted.filter(pl.col("count") > 1)
+    n_missing = text.null_count()
+    levels = tuple(counted.get_column("level").to_list())
+    return CategoryColumn(name, levels, embedded, indicator=n_missing > 0 and not embedded, n_missing=n_missing)
+
+
+def _numbers(table: Table, name: str, kind: str) -> np.ndarray:
+    """The cells of a number, boolean or date column as float64, NaN where missing; DataError naming column and row."""
+    cells = table.column(name)
+    if kind == "boolean" and cells.dtype == pl.String:
+        cells = _word_values(table, name)
+    elif cells.dtype == pl.String:
+        if kind == "date" and cells.null_count() < len(cells):
+            row = int((cells.is_not_null() & ~starts_like_date(cells)).arg_max() or 0)
+            shown = cell_label(cells[row])
+            raise DataError(f"{column_label(name)} holds {shown} in {table.place(row)} where a date is expected")
+        refuse_stray_text(table, name)
+    elif is_date(cells) != (kind == "date"):
+        given, expected = ("a date", f"a {kind}") if is_date(cells) else ("a number", "a date")
+        raise DataError(f"{column_label(name)} holds {given} in {table.place(0)} where {expected} is expected")
+    x = number_values(cells)
+    if np.isinf(x).any():
+        row = int(np.isinf(x).argmax())
+        raise DataError(f"{column_label(name)} is infinite in {table.place(row)}: mend the cell or leave out the row")
+    return x
+
+
+def _word_values(table: Table, name: str) -> pl.Series:
+    """Words such as yes and no as 1.0 and 0.0."""
+    words = table.column(name).str.to_lowercase()
+    value = {word: float(i) for pair in BOOLEAN_WORDS for i, word in enumerate(pair)} | {"0": 0.0, "1": 1.0}
+    wrong = (words.is_not_null() & ~words.is_in(list(value))).to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        shown = cell_label(table.column(name)[row])
+        raise DataError(f"{column_label(name)} holds {shown} in {table.place(row)} where true or false is expected")
+    return words.replace_strict(value, return_dtype=pl.Float64)
+
+
+def level_codes(table: Table, name: str, levels: tuple[str, ...]) -> np.ndarray:
+    """(n,) int32: the index of each cell among the levels, -1 for none of them.
+
+    Text counts as it stands ("01"); failing that, numbers by value (1.0 is "1") and true/false in any case.
+    """
+    cells = table.column(name)
+    codes = _lookup(table.text(name), levels)
+    if cells.dtype != pl.String:
+        codes = np.where(codes < 0, _lookup(canonical_text(cells), levels), codes)
+    lowered = tuple(v.lower() for v in levels)
+    if set(lowered) <= {"true", "false"}:
+        codes = np.where(codes < 0, _lookup(canonical_text(cells).str.to_lowercase(), lowered), codes)
+    return codes
+
+
+def _lookup(text: pl.Series, levels: tuple[str, ...]) -> np.ndarray:
+    if not levels:
+        return np.full(len(text), -1, np.int32)
+    codes = text.replace_strict(list(levels), list(range(len(levels))), default=-1, return_dtype=pl.Int32)
+    return codes.fill_null(-1).to_numpy()
+
+
+def _missing_words(n_missing: int, how: str) -> str:
+    return f"; {n_missing} missing, {how}" if n_missing else ""

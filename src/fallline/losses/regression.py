@@ -1,0 +1,198 @@
+"""Losses for numbers: squared, absolute and between them, quantiles, counts, a normal distribution."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fallline.core.errors import ConfigError
+from fallline.core.record import record, setting
+from fallline.losses.loss import Loss, Shape
+from fallline.ops.arithmetic import absolute
+from fallline.ops.compare import less_equal, where
+from fallline.ops.composite import softplus, sort, square
+from fallline.ops.shape import expand_dims
+from fallline.ops.transcendental import exp, log
+
+
+@record
+class SquaredError(Loss):
+    """(score - target)²: up to a constant, twice the negative log-likelihood of a normal distribution with σ = 1."""
+
+    aliases: ClassVar[tuple[str, ...]] = ("mse",)
+
+    def formula(self, score: Any, target: Any) -> Any:
+        return square(score - target)
+
+
+@record
+class AbsoluteError(Loss):
+    """|score - target|, minimal at the median; slope 0 where they are equal."""
+
+    aliases: ClassVar[tuple[str, ...]] = ("mae",)
+
+    def formula(self, score: Any, target: Any) -> Any:
+        return absolute(score - target)
+
+
+@record
+class Huber(Loss):
+    """Squared error near zero, absolute error beyond `delta`.
+
+        r²/2                    |r| <= delta         r = score - target
+        delta (|r| - delta/2)   otherwise
+
+    delta   in the target's unit
+    source  Huber 1964, eq. 2
+    """
+
+    delta: float = setting(1.0, above=0)
+
+    def formula(self, score: Any, target: Any) -> Any:
+        r = score - target
+        size = absolute(r)
+        return where(less_equal(size, self.delta), 0.5 * square(r), self.delta * (size - 0.5 * self.delta))
+
+
+@record
+class LogCosh(Loss):
+    """log cosh(r) = r + softplus(-2r) - log 2,  r = score - target: r²/2 for small r, |r| - log 2 for large."""
+
+    def formula(self, score: Any, target: Any) -> Any:
+        r = score - target
+        return r + softplus(-2.0 * r) - math.log(2.0)
+
+
+@record
+class Quantile(Loss):
+    """q r for r > 0, (q - 1) r otherwise,  r = target - score: minimal where a share q of the targets lies below.
+
+    q        one quantile: score and target (batch,) or (batch, k)
+             several, rising: score (batch, n quantiles), target (batch,); the loss is their mean, and `predict` sorts
+             the scores, which can only lower the loss and keeps the quantiles from crossing
+    source   Koenker & Bassett 1978, eq. 2.1; sorting: Chernozhukov et al. 2010
+    """
+
+    q: float | tuple[float, ...] = 0.5
+
+    aliases: ClassVar[tuple[str, ...]] = ("pinball",)
+
+    def validate(self) -> None:
+        listed = self.q if isinstance(self.q, tuple) else (self.q,)
+        if not listed or not all(isinstance(q, (int, float)) and 0 < q < 1 for q in listed):
+            raise ConfigError(f"Quantile(q={self.q!r}): q must lie between 0 and 1, or be a tuple of such numbers")
+        if any(a >= b for a, b in pairwise(listed)):
+            raise ConfigError(f"Quantile(q={self.q!r}): the quantiles must rise: sort them")
+
+    def formula(self, score: Any, target: Any) -> Any:
+        q: Any = self.q
+        if isinstance(self.q, tuple):
+            q, target = np.asarray(self.q, score.dtype), expand_dims(target, -1)
+        r = target - score
+        return where(less_equal(r, 0.0), (q - 1.0) * r, q * r)
+
+    def predict(self, score: Any) -> Any:
+        """The score itself; several quantiles in rising order."""
+        return sort(score) if isinstance(self.q, tuple) else score
+
+    def n_scores(self, n_classes: int, n_outputs: int) -> int:
+        if not isinstance(self.q, tuple):
+            return n_outputs
+        if n_outputs != 1:
+            raise ConfigError(
+                f"Quantile with {len(self.q)} quantiles takes one output, the target has {n_outputs}: "
+                "fit one model per output"
+            )
+        return len(self.q)
+
+    def target_shape(self, score: Shape) -> Shape:
+        return score[:-1] if isinstance(self.q, tuple) else score
+
+
+@record
+class Poisson(Loss):
+    """exp(score) - target · score + log target!: the negative log-likelihood of counts whose log mean is the score.
+
+    score, target  (batch,) or (batch, k); targets are 0 or more, whole or not (then target! is Γ(target + 1))
+    """
+
+    takes: ClassVar[str] = "a count of 0 or more"
+
+    def formula(self, score: Any, target: Any) -> Any:
+        return exp(score) - target * score + log_factorial(target)
+
+    def predict(self, score: Any) -> Any:
+        """exp(score), the mean."""
+        return exp(score)
+
+    def allowed(self, y: np.ndarray) -> np.ndarray:
+        return y >= 0
+
+    def draw(self, rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        return rng.normal(size=rows), rng.poisson(2.0, rows).astype(float)
+
+
+# Γ(t+1) = √2π (t+7.5)^(t+½) e^-(t+7.5) (c_0 + Σ c_i/(t+i)), right to 1e-15.
+# Source: Lanczos 1964; the coefficients for g = 7 are Godfrey's (2001).
+_LANCZOS = (
+    0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313, -176.61502916214059,
+    12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6, 1.5056327351493116e-7,
+)  # fmt: skip
+
+
+def log_factorial(t: Any) -> Any:
+    """log t! = log Γ(t + 1), for t >= 0."""
+    series = sum((c / (t + float(i)) for i, c in enumerate(_LANCZOS[1:], start=1)), start=_LANCZOS[0])
+    base = t + 7.5
+    return (t + 0.5) * log(base) - base + log(math.sqrt(2.0 * math.pi) * series)
+
+
+@record
+class GaussianNLL(Loss):
+    """(score - target)² / 2σ² + log σ + ½ log 2π: the negative log-likelihood of a normal distribution.
+
+    sigma   a number: σ is known and the score is the mean, as for squared error
+            None: σ is learned. A target of k columns needs 2k scores, the k means and then the k values of log σ²:
+            score (batch, 2), target (batch,), or score (batch, 2k), target (batch, k)
+    source  Nix & Weigend 1994, eq. 1
+    """
+
+    sigma: float | None = setting(None, above=0)
+
+    aliases: ClassVar[tuple[str, ...]] = ("gaussian",)
+
+    def formula(self, score: Any, target: Any) -> Any:
+        constant = 0.5 * math.log(2.0 * math.pi)
+        if self.sigma is not None:
+            return square((score - target) / self.sigma) * 0.5 + (math.log(self.sigma) + constant)
+        mean, log_variance = self._halves(score)
+        return 0.5 * square(mean - target) * exp(-log_variance) + 0.5 * log_variance + constant
+
+    def predict(self, score: Any) -> Any:
+        """The mean."""
+        return score if self.sigma is not None else self._halves(score)[0]
+
+    def deviation(self, score: Any) -> Any:
+        """σ of each prediction."""
+        return exp(0.5 * self._halves(score)[1]) if self.sigma is None else score * 0.0 + self.sigma
+
+    def _halves(self, score: Any) -> tuple[Any, Any]:
+        k = score.shape[-1] // 2
+        return (score[..., 0], score[..., 1]) if k == 1 else (score[..., :k], score[..., k:])
+
+    def n_scores(self, n_classes: int, n_outputs: int) -> int:
+        return n_outputs if self.sigma is not None else 2 * n_outputs
+
+    def target_shape(self, score: Shape) -> Shape:
+        if self.sigma is not None:
+            return score
+        return score[:-1] if score[-1:] == (2,) else (*score[:-1], *(d // 2 for d in score[-1:]))
+
+    def draw(self, rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        return rng.normal(size=(rows, 2) if self.sigma is None else rows), rng.normal(size=rows)
+
+
+__all__ = ["AbsoluteError", "GaussianNLL", "Huber", "LogCosh", "Poisson", "Quantile", "SquaredError"]

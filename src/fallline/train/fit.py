@@ -1,0 +1,177 @@
+"""fit: from arrays and a recipe to a trained model, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fallline.core.errors import ConfigError, DataError
+from fallline.core.record import as_record
+from fallline.core.registry import nearest
+from fallline.core.spec import Spec
+from fallline.core.tree import map_leaves
+from fallline.data.split import split_rows
+from fallline.data.table import read_table
+from fallline.data.target import ClassTarget, NumberTarget, infer_target
+from fallline.engines.engine import Engine, get_engine
+from fallline.losses.loss import Loss
+from fallline.losses.penalties import L1, L2
+from fallline.nn.layer import Layer
+from fallline.optim.optimizer import Optimizer
+from fallline.train.events import Consumer
+from fallline.train.examples import Examples, as_inputs, drop_absent, n_rows, row_weights, take_rows
+from fallline.train.model import Model, encode_targets
+from fallline.train.progress import Progress
+from fallline.train.step import check_scores
+from fallline.train.stopping import EarlyStopping
+from fallline.train.trainer import Fit, Trainer
+
+PRECISIONS = ("float32", "float64")
+LOSS_OF = {"binary": "BinaryCrossEntropy", "classes": "CategoricalCrossEntropy", "numbers": "SquaredError", "counts": "SquaredError"}
+
+
+def fit(
+    network: Layer,
+    data: tuple[Any, Any],
+    *,
+    loss: str | Loss | None = None,
+    optimizer: str | Optimizer = "adam",
+    epochs: int = 100,
+    batch_size: int | str = 64,
+    validation: float | tuple[Any, Any] | None = None,
+    early_stopping: EarlyStopping | int | None = None,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    penalties: Sequence[Any] = (),
+    sample_weight: Any = None,
+    class_weight: str | Mapping[Any, float] | None = None,
+    metrics: Sequence[str] = (),
+    shuffle: bool = True,
+    seed: int = 0,
+    precision: str = "float32",
+    engine: str | Engine = "auto",
+    callbacks: Sequence[Consumer] = (),
+    progress: bool | str = False,
+) -> Fit:
+    """Trains a network on (X, y) and returns a Fit: the model with its best weights, and the history.
+
+    network         a recipe, or a filled network to go on with
+    data            X (n, …) numbers, or a tuple of arrays for a network that takes one; y (n,) labels or numbers
+    loss            a loss, its name, or None: what suits the targets
+    batch_size      rows in a step; "full" for all (batch gradient descent), 1 for stochastic gradient descent
+    validation      share of the rows to judge by (stratified, shuffled), or (X, y) of your own
+    early_stopping  a rule, or its patience in epochs; with validation rows the best weights are kept in any case
+    l1, l2          strengths of l1 · Σ|w| and l2/2 · Σw², added to the mean loss; biases are free
+    sample_weight   importance of each row: 2 is the row twice, 0 is the row absent
+    class_weight    "balanced", or {class: weight}
+    progress        True shows a bar in a terminal and plain lines elsewhere
+    raises          ConfigError, DataError; NonFiniteError when not even one epoch stayed finite
+    """
+    if not isinstance(network, Layer):
+        raise ConfigError(f"fit trains a layer such as Sequential(Dense(16), ReLU(), Dense(1)), given {type(network).__name__}")
+    dtype = np.dtype(_one_of("precision", precision, PRECISIONS))
+    x, y = _pair(data, "data", dtype)
+    target, loss = choose_target(y, None if loss is None else as_record(loss, Loss))
+    encoded = encode_targets(loss, target, y, dtype)
+    weights = row_weights(sample_weight, class_weight, encoded, _classes(target))
+    examples = drop_absent(Examples(x, encoded, weights.astype(dtype)))
+    train, judged = _validation(examples, validation, loss, target, dtype, seed)
+    model = start_model(network, train, loss, target, engine, seed)
+    show = Progress(quiet=not progress)
+    trainer = Trainer(
+        model=model,
+        optimizer=as_record(optimizer, Optimizer),
+        train=train,
+        validation=judged,
+        penalties=(*([L1(l1)] if l1 else []), *([L2(l2)] if l2 else []), *penalties),
+        epochs=_count("epochs", epochs),
+        batch_size=batch_rows(batch_size, len(train)),
+        shuffle=shuffle,
+        seed=seed,
+        early_stopping=EarlyStopping(patience=early_stopping) if isinstance(early_stopping, int) else early_stopping,
+        metrics=tuple(metrics),
+        consumers=[show, *callbacks],
+    )
+    with show:
+        return trainer.run()
+
+
+def start_model(network: Layer, train: Examples, loss: Loss, target: Any, engine: str | Engine, seed: int) -> Model:
+    """The model before training: the network filled for these rows and checked against the loss."""
+    specs = map_leaves(lambda _, leaf: Spec(leaf.shape, leaf.dtype), take_rows(train.x, np.s_[:2]))
+    filled = network if network.is_filled else network.build(specs, np.random.default_rng(seed))
+    n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
+    check_scores(filled, loss, specs, loss.n_scores(len(_classes(target)), n_outputs))
+    return Model(filled, loss, target, engine=get_engine(engine).name)
+
+
+def choose_target(y: np.ndarray, loss: Loss | None) -> tuple[ClassTarget | NumberTarget, Loss]:
+    """How targets are encoded, and the loss: the given one, or what suits the targets."""
+    if loss is None:
+        kind = "numbers" if y.ndim > 1 else infer_target(read_table({"y": y}), "y")[0]
+        loss = as_record(LOSS_OF[kind], Loss)
+    if loss.task == "regression":
+        return NumberTarget("y"), loss
+    if y.ndim > 1:
+        raise DataError(f"y has shape {y.shape}: {type(loss).__name__} takes one label a row, shape ({len(y)},)")
+    labels = np.unique(y).tolist()
+    if len(labels) < 2:
+        raise DataError(f"y is {labels[0]!r} in every row: at least two classes are needed")
+    if loss.n_scores(len(labels), 1) == 1 and len(labels) > 2:
+        raise ConfigError(f"{type(loss).__name__} tells two classes apart, y has {len(labels)}: use CategoricalCrossEntropy")
+    return ClassTarget("y", tuple(labels)), loss
+
+
+def batch_rows(batch_size: int | str, n: int) -> int:
+    """The batch size in rows; "full" means all."""
+    if batch_size == "full":
+        return n
+    if isinstance(batch_size, str):
+        raise ConfigError(f'batch_size={batch_size!r}: pass a number of rows, or "full"')
+    return _count("batch_size", batch_size)
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ConfigError(f"{name}={value!r}: {name} must be a whole number of at least 1")
+    return int(value)
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ConfigError(f"{name}={value!r}: {nearest(str(value), known)}")
+    return value
+
+
+def _classes(target: Any) -> tuple[Any, ...]:
+    return tuple(target.classes) if isinstance(target, ClassTarget) else ()
+
+
+def _pair(data: Any, name: str, dtype: np.dtype) -> tuple[Any, np.ndarray]:
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise DataError(f"{name} must be a pair (X, y), given {type(data).__name__}")
+    x, y = as_inputs(data[0], dtype), np.asarray(data[1])
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim == 0 or n_rows(x) != len(y):
+        raise DataError(f"{name}: X has {n_rows(x)} rows and y has shape {y.shape}: they must have equally many rows")
+    return x, y
+
+
+def _validation(
+    examples: Examples, validation: Any, loss: Loss, target: Any, dtype: np.dtype, seed: int
+) -> tuple[Examples, Examples | None]:
+    if validation is None or validation == 0:
+        return examples, None
+    if isinstance(validation, (tuple, list)):
+        x, y = _pair(validation, "validation", dtype)
+        encoded = encode_targets(loss, target, y, dtype)
+        return examples, Examples(x, encoded, np.ones(len(encoded), dtype))
+    strata = examples.y if _classes(target) else None
+    split = split_rows(len(examples), validation=validation, test=0, seed=seed, y=strata)
+    train, judged = examples.take(split.train), examples.take(split.validation)
+    return drop_absent(train), judged
+
+

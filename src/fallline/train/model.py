@@ -1,0 +1,152 @@
+"""Model: a trained network with what it needs to read rows and to answer in the user's terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fallline.core.errors import ConfigError, DataError
+from fallline.core.tree import leaves, map_leaves
+from fallline.data.columns import Columns
+from fallline.data.table import Table, read_table
+from fallline.data.target import ClassTarget, NumberTarget
+from fallline.engines.engine import get_engine
+from fallline.losses.loss import Loss
+from fallline.nn.layer import Layer
+from fallline.train.checkpoint import read_model, write_model
+from fallline.train.examples import as_inputs, class_codes, finite_targets, n_rows, row_weights
+from fallline.train.metrics import classification_metrics, regression_metrics
+from fallline.train.step import loss_of, scorer
+
+CHUNK = 4096  # rows scored in one engine call: large enough to be fast, small enough to stay in cache
+
+
+@dataclass(frozen=True)
+class Model:
+    """What `fit` returns and what a model file holds.
+
+    network  the filled network;  loss  with the link from scores to predictions
+    target   how targets are encoded: classes, or mean and scale of numbers
+    columns  how a table becomes arrays; None when the network was trained on arrays
+    notes    facts about the run, kept in the file (JSON)
+    """
+
+    network: Layer
+    loss: Loss
+    target: ClassTarget | NumberTarget
+    columns: Columns | None = None
+    engine: str = "auto"
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """The class labels in the order of `predict_proba`'s columns; empty for regression."""
+        return tuple(self.target.classes) if isinstance(self.target, ClassTarget) else ()
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the parameters, in which inputs are computed."""
+        floats = [leaf.dtype for leaf in leaves(self.network).values() if leaf.dtype.kind == "f"]
+        return floats[0] if floats else np.dtype("float32")
+
+    def inputs(self, X: Any) -> Any:
+        """The arrays that the network reads, from a table (when it was trained on one) or from arrays."""
+        if self.columns is None:
+            return as_inputs(X, self.dtype)
+        numbers, codes = self.columns.transform(read_table(X))
+        numbers = numbers.astype(self.dtype, copy=False)
+        return (numbers, codes) if self.columns.cardinalities else numbers
+
+    def scores(self, X: Any) -> np.ndarray:
+        """The network's raw scores.   X (n, …) -> (n,) for one score a row, else (n, n_scores)"""
+        return score_rows(self.network, self.inputs(X), self.engine)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities.   X (n, …) -> (n, n_classes), rows sum to 1"""
+        if not self.classes:
+            raise ConfigError(f"{type(self.loss).__name__} predicts numbers, not classes: use predict")
+        return self.answer(self.scores(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row, or the predicted number in the target's unit."""
+        answers = self.answer(self.scores(X))
+        return self.labels(answers) if self.classes else answers
+
+    def answer(self, scores: np.ndarray) -> np.ndarray:
+        """Scores through the link: (n, n_classes) probabilities, or numbers in the target's unit."""
+        linked = np.asarray(self.loss.predict(scores.astype(np.float64)))
+        if not self.classes:
+            return self.target.decode(linked)
+        return np.stack([1.0 - linked, linked], axis=1) if linked.ndim == 1 else linked
+
+    def labels(self, probabilities: np.ndarray) -> np.ndarray:
+        """The most probable class of each row; at a tie the first."""
+        return self.target.decode(np.argmax(probabilities, axis=1))
+
+    def evaluate(self, X: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
+        """The mean loss and the usual metrics on rows with known targets; a table holds its targets itself."""
+        if y is None and self.columns is None:
+            raise DataError("evaluate needs the targets: pass evaluate(X, y)")
+        x = self.inputs(X)
+        encoded = encode_targets(self.loss, self.target, read_table(X) if y is None else y, self.dtype)
+        if n_rows(x) != len(encoded):
+            raise DataError(f"X has {n_rows(x)} rows and y {len(encoded)}: they must have equally many")
+        weights = row_weights(sample_weight, None, encoded, self.classes)
+        return metrics_of(self, score_rows(self.network, x, self.engine), encoded, weights)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes one safetensors file with everything that `fl.load` needs."""
+        return write_model(self, Path(path))
+
+
+def load(path: str | Path, engine: str = "auto") -> Model:
+    """The model in a file written by `save`, or in the folder of a run. Nothing in the file is executed.
+
+    raises  ModelFileError for a missing, damaged or foreign file
+    """
+    return Model(**read_model(Path(path)), engine=engine)
+
+
+def score_rows(network: Layer, x: Any, engine: str) -> np.ndarray:
+    """The scores of all rows, in chunks.   -> (n,) or (n, n_scores)"""
+    total, parts, running = n_rows(x), [], get_engine(engine)
+    found = list(leaves(network).values())
+    for start in range(0, total, CHUNK):
+        part = map_leaves(lambda _, leaf, s=start: leaf[s : s + CHUNK], x)
+        parts.append(scorer(network, part, running)(*found, *leaves(part).values())[0])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def encode_targets(loss: Loss, target: ClassTarget | NumberTarget, y: Any, dtype: Any) -> np.ndarray:
+    """Targets as the loss takes them: class codes as integers or floats, numbers on the training scale."""
+    if isinstance(y, Table):
+        encoded = target.encode(y)
+    elif isinstance(target, ClassTarget):
+        encoded = class_codes(target.classes, y)
+    else:
+        encoded = (finite_targets(y) - target.mean) / target.scale
+    loss.check_target(encoded)
+    return np.ascontiguousarray(encoded, dtype=np.int32 if loss.target_dtype == "int32" else dtype)
+
+
+def mean_loss(model: Model, scores: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> float:
+    """Σ w L / Σ w over the rows, without penalties."""
+    losses = [
+        loss_of(model.loss, scores[s : s + CHUNK], encoded[s : s + CHUNK], get_engine(model.engine))
+        for s in range(0, len(scores), CHUNK)
+    ]
+    return float(np.average(np.concatenate(losses).astype(np.float64), weights=weights))
+
+
+def metrics_of(model: Model, scores: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    """The loss and the metrics of scored rows, numbers in the target's unit."""
+    found = {"loss": mean_loss(model, scores, encoded, weights)}
+    answers = model.answer(scores)
+    if model.classes:
+        return found | classification_metrics(answers, encoded.astype(np.int64), weights)
+    return found | regression_metrics(answers, model.target.decode(encoded.astype(np.float64)), weights)
+
+

@@ -1,0 +1,214 @@
+"""From a table that nobody prepared to a trained model, beside a linear baseline on the same rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from fallline.core.errors import DataError
+from fallline.core.record import Record, as_record, record, setting, to_json
+from fallline.data.columns import Columns
+from fallline.data.split import Split, split_rows
+from fallline.data.table import Table
+from fallline.data.target import ClassTarget, NumberTarget, find_target, fit_target, infer_target
+from fallline.losses.loss import Loss
+from fallline.losses.penalties import L2
+from fallline.nn.containers import Sequential
+from fallline.nn.dense import Dense
+from fallline.nn.dropout import Dropout
+from fallline.nn.embed import ColumnEmbedding
+from fallline.nn.layer import Layer
+from fallline.optim.optimizer import Optimizer
+from fallline.train.events import Consumer
+from fallline.train.examples import Examples, drop_absent
+from fallline.train.fit import LOSS_OF, batch_rows, start_model
+from fallline.train.history import History
+from fallline.train.model import Model, metrics_of, score_rows
+from fallline.train.stopping import EarlyStopping
+from fallline.train.trainer import Fit, Trainer
+
+FEWEST_ROWS = 10
+BASELINE_RATE = 0.01  # a linear model has no curvature to fear: ten times the network's default reaches its optimum sooner
+
+
+@record
+class TableOptions(Record):
+    """How a table is trained on; every field is a flag of `fallline train`.
+
+    hidden             units of the hidden layers; () is a linear model
+    l2                 strength of l2/2 · Σw², added to the mean loss
+    learning_rate      None: the optimizer's own;  schedule  a Schedule as text, which takes the rate's place
+    batch_size         rows, or "full"
+    patience           epochs without a better validation loss after which training stops
+    validation, test   shares of the rows (or numbers of rows)
+    """
+
+    hidden: tuple[int, ...] = (64, 32)
+    activation: str = "relu"
+    dropout: float = setting(0.1, at_least=0, below=1)
+    l2: float = setting(1e-3, at_least=0)
+    loss: str | None = None
+    optimizer: str = "adam"
+    learning_rate: float | None = setting(None, above=0)
+    schedule: str | None = None
+    batch_size: int | str = 64
+    epochs: int = setting(200, at_least=1)
+    patience: int = setting(20, at_least=1)
+    validation: float | int = setting(0.2, above=0)
+    test: float | int = setting(0.2, at_least=0)
+    seed: int = setting(0, at_least=0)
+    engine: str = "auto"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A table made ready: what each column was taken for, what is predicted, who trains, and the untrained model.
+
+    kind, reason  of the target ("binary", "classes", "numbers", "counts") and why
+    examples      all rows of the table;  split  which of them train, validate and test
+    """
+
+    table: Table
+    options: TableOptions
+    kind: str
+    reason: str
+    split: Split
+    examples: Examples
+    model: Model
+
+    @property
+    def task(self) -> str:
+        return self.model.loss.task
+
+    def train(self, consumers: Sequence[Consumer] = ()) -> TableRun:
+        """Trains the network and then the linear baseline on the same rows."""
+        start = time.perf_counter()
+        fitted = self._fit(self.model, self._optimizer(), consumers)
+        baseline = self._fit(self._linear(), as_record("adam", Optimizer).replace(learning_rate=BASELINE_RATE), ())
+        fitted.model = replace(fitted.model, notes={"options": to_json(self.options), "best_epoch": fitted.best_epoch})
+        return TableRun(self, fitted, baseline, time.perf_counter() - start)
+
+    def _fit(self, model: Model, optimizer: Optimizer, consumers: Sequence[Consumer]) -> Fit:
+        options, train = self.options, drop_absent(self.examples.take(self.split.train))
+        return Trainer(
+            model=model,
+            optimizer=optimizer,
+            train=train,
+            validation=self.examples.take(self.split.validation),
+            penalties=(L2(options.l2),) if options.l2 else (),
+            epochs=options.epochs,
+            batch_size=batch_rows(options.batch_size, len(train)),
+            seed=options.seed,
+            early_stopping=EarlyStopping(patience=options.patience),
+            metrics=("auc",) if self.kind == "binary" else ("accuracy",) if model.classes else ("rmse",),
+            consumers=consumers,
+        ).run()
+
+    def _optimizer(self) -> Optimizer:
+        chosen = as_record(self.options.optimizer, Optimizer)
+        rate = self.options.schedule or self.options.learning_rate
+        return chosen if rate is None else chosen.with_rate(rate)
+
+    def _linear(self) -> Model:
+        """The network without hidden layers; an embedded category has one number a level, as one-hot would."""
+        units = tuple(1 for _ in self.model.columns.cardinalities) if self.model.columns else ()
+        network = Sequential(*_first(self.model.columns, units), Dense(_n_scores(self.model.loss, self.model.target)))
+        made = start_model(network, self.examples, self.model.loss, self.model.target, self.model.engine, self.options.seed)
+        return replace(made, columns=self.model.columns)
+
+
+@dataclass(frozen=True)
+class TableRun:
+    """A trained table: the fit, the baseline's fit, and the seconds that both took together."""
+
+    prepared: Prepared
+    fit: Fit
+    baseline: Fit
+    seconds: float
+
+    @property
+    def history(self) -> History:
+        return self.fit.history
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """The network's metrics on each part of the rows."""
+        return self._metrics(self.fit.model)
+
+    @cached_property
+    def baseline_metrics(self) -> dict[str, dict[str, float]]:
+        """The linear baseline's metrics on each part of the rows."""
+        return self._metrics(self.baseline.model)
+
+    def _metrics(self, model: Model) -> dict[str, dict[str, float]]:
+        split = self.prepared.split
+        parts = {"train": split.train, "validation": split.validation, "test": split.test}
+        found = {}
+        for name, rows in parts.items():
+            if len(rows):
+                part = self.prepared.examples.take(rows)
+                found[name] = metrics_of(model, score_rows(model.network, part.x, model.engine), part.y, part.w)
+        return found
+
+
+def prepare(table: Table, target: str | int | None, options: TableOptions) -> Prepared:
+    """Decides what is predicted and how, splits the rows, fits the columns on the training rows, builds the network.
+
+    raises  DataError, ConfigError: everything the user can mend, in one line
+    """
+    if table.n_rows < FEWEST_ROWS:
+        raise DataError(f"{table.name} has {table.n_rows} rows, too few to train, validate and test: give at least {FEWEST_ROWS}")
+    name = find_target(table, target)
+    wanted = None if options.loss is None else as_record(options.loss, Loss)
+    kind, reason = infer_target(table, name, wanted.task if wanted else table.task)
+    loss = wanted or as_record(LOSS_OF[kind], Loss)
+    coded = fit_target(table, name, task=loss.task, scaled=False)
+    codes = coded.encode(table) if isinstance(coded, ClassTarget) else None
+    split = split_rows(table.n_rows, validation=options.validation, test=options.test, seed=options.seed, y=codes)
+    fitted = fit_target(table, name, task=loss.task, rows=split.train, scaled=_takes_any_number(loss))
+    columns = Columns.fit(table, target=name, rows=split.train)
+    if not columns.fitted:
+        raise DataError(f"{table.name} has no column to learn from beside {name!r}: all others were left out")
+    numbers, categories = columns.transform(table)
+    y = fitted.encode(table)
+    loss.check_target(y)
+    x = (numbers, categories) if columns.cardinalities else numbers
+    dtype = np.int32 if loss.target_dtype == "int32" else np.float32
+    examples = Examples(x, np.ascontiguousarray(y, dtype), np.ones(len(y), np.float32))
+    network = tabular_network(columns, options, _n_scores(loss, fitted))
+    model = replace(start_model(network, examples, loss, fitted, options.engine, options.seed), columns=columns)
+    return Prepared(table, options, kind, reason, split, examples, model)
+
+
+def tabular_network(columns: Columns, options: TableOptions, n_scores: int) -> Sequential:
+    """Embeddings where there are categories with many levels, then (Dense, activation, Dropout) for each hidden layer."""
+    units = tuple(embedding_units(c) for c in columns.cardinalities)
+    layers: list[Layer] = _first(columns, units)
+    for n in options.hidden:
+        layers += [Dense(n), as_record(options.activation, Layer)]
+        if options.dropout:
+            layers.append(Dropout(options.dropout))
+    return Sequential(*layers, Dense(n_scores))
+
+
+def embedding_units(cardinality: int) -> int:
+    """The width of an embedding: 1.6 · levels^0.56, at most 16.   source: the rule of thumb of fastai's tabular models"""
+    return min(16, max(2, round(1.6 * cardinality**0.56)))
+
+
+def _first(columns: Columns | None, units: tuple[int, ...]) -> list[Layer]:
+    return [ColumnEmbedding(columns.cardinalities, units)] if columns is not None and units else []
+
+
+def _n_scores(loss: Loss, target: ClassTarget | NumberTarget) -> int:
+    return loss.n_scores(len(target.classes) if isinstance(target, ClassTarget) else 0, 1)
+
+
+def _takes_any_number(loss: Loss) -> bool:
+    """Whether targets may be shifted and scaled; a loss for counts or positive numbers needs them as they are."""
+    return bool(loss.allowed(np.array([-1.0])).all())
+

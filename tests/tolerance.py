@@ -1,0 +1,32 @@
+"""The one table of tolerances, by dtype and kind; `assert_close` applies one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+TOL: dict[str, float] = {
+    "exact": 0.0,
+    # by dtype: a few hundred rounding units, room for sums in another order
+    "f64": 1e-12,
+    "f32": 1e-5,
+    "bf16": 2e-2,
+    # by kind
+    "adjoint": 1e-12,  # ⟨u, J t⟩ = ⟨Jᵀu, t⟩
+    "central": 1e-7,  # central differences in float64, first derivative
+    "second": 1e-6,  # numeric derivative of a first derivative that carries rounding errors
+    "central32": 2e-2,  # central differences in float32
+    "printed": 6e-11,  # expected values that are written with ten decimals
+    "library": 1e-6,  # float64 against another library with its own iterations or constants
+    "library32": 1e-4,  # the same in float32
+    "fit": 1e-3,  # a solution that an iteration approaches
+    "statistics": 2e-2,  # frequencies and moments of some ten thousand draws
+    "p_value": 1e-4,  # a statistical test fails below this probability
+}
+
+
+def assert_close(actual: Any, expected: Any, kind: str = "f64") -> None:
+    """|actual - expected| <= TOL[kind] · (1 + |expected|), shapes equal, NaN equal to NaN."""
+    assert np.shape(actual) == np.shape(expected), f"shape {np.shape(actual)}, expected {np.shape(expected)}"
+    np.testing.assert_allclose(actual, expected, rtol=TOL[kind], atol=TOL[kind], equal_nan=True)
