@@ -51,8 +51,13 @@ def test_row_3_scalars_and_tensors_give_the_same_gradients(rng: np.random.Genera
 
 
 @pytest.mark.parametrize(
-    "x, value, slope", [(1.0, -0.7649205628, 4.5607917907), (0.5, 0.5424849757, -3.3341464144), (2.0, 0.2451003682, 9.0991485448)]
-)  # fmt: skip
+    "x, value, slope",
+    [
+        (1.0, -0.7649205628, 4.5607917907),
+        (0.5, 0.5424849757, -3.3341464144),
+        (2.0, 0.2451003682, 9.0991485448),
+    ],
+)
 def test_row_5(x: float, value: float, slope: float) -> None:
     J = lambda x: cos(sin(x * x) + 3.0 * x * x)  # noqa: E731
     found = value_and_grad(J)(x)

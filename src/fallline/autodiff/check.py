@@ -44,9 +44,8 @@ class GradientReport:
         verdict = "gradients agree" if self.ok else "gradients differ"
         worst = f"worst relative error {self.error:.2g} (tolerance {self.tolerance:.2g})"
         entries = "1 entry" if self.checked == 1 else f"{self.checked} entries"
-        return (
-            f"{verdict}: {entries}, {worst} at {self.where}: {self.mode} {self.analytic:.9g}, numeric {self.numeric:.9g}"
-        )
+        numbers = f"{self.mode} {self.analytic:.9g}, numeric {self.numeric:.9g}"
+        return f"{verdict}: {entries}, {worst} at {self.where}: {numbers}"
 
 
 def check_gradients(
@@ -66,6 +65,8 @@ def check_gradients(
     tolerance  of the relative error (default: 1e-6 in float64, 1e-2 in float32)
     """
     positions = _float_positions(args) if wrt is None else ((wrt,) if isinstance(wrt, int) else tuple(wrt))
+    if not any(np.size(leaf) for p in positions for leaf in leaves(args[p], "param").values()):
+        raise ConfigError("check_gradients found no floats in the arguments: give an array of floats, or wrt=")
     given = list(args)
     for p in positions:
         given[p] = map_leaves(
@@ -75,11 +76,10 @@ def check_gradients(
     def chosen(*xs: Any) -> Any:
         return f(*(xs[positions.index(i)] if i in positions else a for i, a in enumerate(given)))
 
+    chosen.__name__ = getattr(f, "__name__", "the function")
     xs = tuple(given[p] for p in positions)
     value, analytic = value_and_grad(chosen, tuple(range(len(xs))), mode=mode)(*xs)
     found, theirs = leaves(analytic, "param"), leaves(numeric_gradient(chosen, xs, step), "param")
-    if not found:
-        raise ConfigError("check_gradients found no floats in the arguments: give an array of floats, or wrt=")
     limits = {path: tolerance or TOLERANCES[str(a.dtype)] for path, a in found.items()}
     reports = [_worst(path, a, theirs[path], float(value), limits[path], step) for path, a in found.items() if a.size]
     error, path, index, ours, numeric = max(reports, key=lambda r: r[0] / limits[r[1]])

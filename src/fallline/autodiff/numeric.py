@@ -26,15 +26,16 @@ def numeric_jacobian(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, step:
     x = np.array(x)  # a copy that may be changed
     columns = []
     h = best_step(x.dtype) if step is None else step
-    for j in range(x.size):
-        before = x.flat[j]
-        width = h * max(1.0, abs(float(before)))
-        x.flat[j] = before + width
-        high, above = np.array(f(x)), float(x.flat[j])
-        x.flat[j] = before - width
-        low, under = np.array(f(x)), float(x.flat[j])
-        x.flat[j] = before
-        columns.append((high - low) / (above - under))  # the steps really taken, after rounding
+    with np.errstate(all="ignore"):  # a step out of the domain gives NaN
+        for j in range(x.size):
+            before = x.flat[j]
+            width = h * max(1.0, abs(float(before)))
+            x.flat[j] = before + width
+            high, above = np.array(f(x)), float(x.flat[j])
+            x.flat[j] = before - width
+            low, under = np.array(f(x)), float(x.flat[j])
+            x.flat[j] = before
+            columns.append((high - low) / (above - under))  # the steps really taken, after rounding
     if not columns:
         return np.zeros(np.shape(f(x)) + x.shape, x.dtype)
     return np.stack(columns, axis=-1).reshape(columns[0].shape + x.shape)

@@ -103,7 +103,7 @@ class Record:
 
 
 def role_of(field: dataclasses.Field) -> str:
-    """ "param", "buffer" or "setting"."""
+    """The role of a field: "param", "buffer" or "setting"."""
     return field.metadata.get("role", "setting")
 
 

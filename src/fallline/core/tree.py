@@ -55,7 +55,8 @@ def fill_leaves(tree: Any, arrays: dict[str, Leaf], path: str = "") -> Any:
     if isinstance(tree, dict):
         return {k: fill_leaves(v, arrays, join(path, k)) for k, v in tree.items()}
     if isinstance(tree, (tuple, list)):
-        return type(tree)(fill_leaves(v, arrays, join(path, i)) for i, v in enumerate(tree))
+        items = [fill_leaves(v, arrays, join(path, i)) for i, v in enumerate(tree)]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     return tree
 
 

@@ -22,6 +22,8 @@ _DATE_FORMATS = (
     "%Y-%m-%dT%H:%M:%S%.f",
     "%Y-%m-%dT%H:%M:%S%.fZ",
 )
+# A column with at most this share of other cells holds numbers, and those cells are mistakes.
+_FEW_STRAY = 0.1
 _MICROSECONDS_PER_DAY = 86_400_000_000
 
 
@@ -32,14 +34,28 @@ def clean_text(text: pl.Series, missing: Iterable[object] = ()) -> pl.Series:
     return stripped.set(stripped.str.to_lowercase().is_in(markers), None)
 
 
-def typed(cells: pl.Series, missing: Iterable[object] = ()) -> pl.Series:
+def decimal_points(text: pl.Series) -> pl.Series:
+    """Text cells with each number 1,5 written as 1.5."""
+    return text.str.replace(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", "${1}.${2}")
+
+
+def is_mostly_numbers(text: pl.Series) -> bool:
+    """Whether at most a tenth of the clean text cells present are no numbers (mistakes among numbers)."""
+    present = text.drop_nulls()
+    return len(present) > 0 and float(stray_text(present).to_numpy().mean()) <= _FEW_STRAY
+
+
+def typed(cells: pl.Series, missing: Iterable[object] = (), *, decimal_comma: bool = False) -> pl.Series:
     """The cells in the narrowest type that holds all of them: whole numbers, numbers, dates, true/false or text.
 
     Missing cells (markers, NaN, those in `missing`) are null. Whole numbers stay exact up to 64 bits.
+    decimal_comma  1,5 is a number too, where (nearly) all cells of the column are numbers then
     """
     missing = tuple(missing)
     if cells.dtype == pl.String:
-        return _typed_text(clean_text(cells, missing))
+        text = clean_text(cells, missing)
+        pointed = decimal_points(text) if decimal_comma else text
+        return _typed_text(pointed if is_mostly_numbers(pointed) else text)
     if cells.dtype.is_float():
         cells = cells.cast(pl.Float64).fill_nan(None)
     if cells.dtype.is_numeric():

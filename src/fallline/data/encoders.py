@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import polars as pl
 
@@ -21,11 +23,14 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 class NumberColumn(Record):
     """z = (t(x) - center) / scale, with t(x) = x or sign(x) log(1 + |x|); missing cells are filled first.
 
+    What was never seen cannot have been learned: t(x) is held within the training range, widened by its own width on
+    each side, so that one wild cell does not decide a prediction (and a constant of the training rows never does).
+
     kind       "number", "boolean" (false 0, true 1) or "date" (days since 1970-01-01)
     fill       stands for a missing cell, in the unit of x
     transform  "none", "log" (t as above), or "clip": z / sqrt(1 + (z/3)²) after scaling
     indicator  whether a second feature says "missing" (1) or not (0): when cells were missing in training
-    low, high, n_missing  what the training rows held, for reports
+    low, high, n_missing  what the training rows held
     """
 
     name: str
@@ -35,8 +40,8 @@ class NumberColumn(Record):
     scale: float = setting(1.0, above=0.0)
     transform: str = setting("none", choices=("none", "log", "clip"))
     indicator: bool = False
-    low: float = 0.0
-    high: float = 0.0
+    low: float = -math.inf
+    high: float = math.inf
     n_missing: int = 0
 
     @property
@@ -47,13 +52,27 @@ class NumberColumn(Record):
         """(n, 1) or, with the indicator, (n, 2) float64."""
         x = _numbers(table, self.name, self.kind)
         absent = np.isnan(x)
-        x = np.where(absent, self.fill, x)
-        x = signed_log(x) if self.transform == "log" else x
+        x = self._t(np.where(absent, self.fill, x))
         with np.errstate(over="ignore"):
+            x = np.clip(x, *self._edges())
             z = np.clip((x - self.center) / self.scale, -_FLOAT32_MAX, _FLOAT32_MAX)
         if self.transform == "clip":
             z = z / np.hypot(1.0, z / _SMOOTH_CLIP)
         return np.column_stack([z, absent]) if self.indicator else z[:, None]
+
+    def outside(self, table: Table) -> int:
+        """How many cells lie so far outside the training range that they are held at its widened edge."""
+        low, high = self._edges()
+        x = self._t(_numbers(table, self.name, self.kind))
+        return int(((x < low) | (x > high)).sum())
+
+    def _t(self, x: np.ndarray) -> np.ndarray:
+        return signed_log(x) if self.transform == "log" else x
+
+    def _edges(self) -> tuple[float, float]:
+        low, high = self._t(np.array([self.low, self.high]))
+        width = float(high - low)
+        return float(low) - width, float(high) + width
 
     def detail(self) -> str:
         if self.kind == "boolean":
@@ -122,7 +141,7 @@ def fit_number(train: Table, decided: ColumnKind, scaling: str) -> NumberColumn:
     present = x[~np.isnan(x)]
     n_missing = len(x) - len(present)
     if len(present) == 0:  # its few cells all lie outside the training rows
-        return NumberColumn(decided.name, decided.kind, indicator=True, n_missing=n_missing)
+        return NumberColumn(decided.name, decided.kind, indicator=True, low=0.0, high=0.0, n_missing=n_missing)
     made = NumberColumn(
         decided.name,
         decided.kind,

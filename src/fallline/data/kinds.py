@@ -10,7 +10,7 @@ import polars as pl
 from fallline.core.errors import DataError
 from fallline.core.record import Record, record, setting
 from fallline.core.registry import nearest
-from fallline.data.cells import is_date, is_whole, stray_text
+from fallline.data.cells import is_date, is_mostly_numbers, is_whole, stray_text
 from fallline.data.table import Table, cell_label, column_label
 
 USED = ("number", "boolean", "category", "date")
@@ -19,8 +19,6 @@ BOOLEAN_WORDS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off
 
 # Text with more levels than this, more than half of them different, is free text or names.
 _TEXT_LEVELS = 100
-# A column with at least this share of numbers is numeric and its few other cells are mistakes.
-_MOSTLY_NUMBERS = 0.9
 _NAMELESS = re.compile(r"(|unnamed: ?\d+|index|_?row_?(number|num|id|nr)?|column_\d+|#|no\.?|nr\.?)", re.IGNORECASE)
 _ID_NAME = re.compile(r"(?i:(.*[_\-. ])?(id|uid|uuid|guid))|(?i:id[_\-. ].*)|.*[a-z](Id|ID)")
 
@@ -85,12 +83,6 @@ def refuse_stray_text(table: Table, name: str) -> None:
                 f"{column_label(name)} holds text ({cell_label(value)} in {table.place(row)}): "
                 f"pass missing=[{cell_label(value)}] or drop it"
             )
-
-
-def is_mostly_numbers(cells: pl.Series) -> bool:
-    """Whether a text column is a numeric one with a few stray cells."""
-    present = cells.drop_nulls()
-    return cells.dtype == pl.String and len(present) > 0 and 1 - float(stray_text(present).mean()) >= _MOSTLY_NUMBERS  # type: ignore[arg-type]
 
 
 def _kind_of(table: Table, name: str) -> ColumnKind:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_HEAVY_SKEWNESS = 3.0
+_HEAVY_SKEWNESS, _RELIEF = 3.0, 2 / 3
 # A spread below this share of the largest value is rounding noise.
 _NOISE = 10 * np.finfo(np.float64).eps
 
@@ -29,11 +29,13 @@ def standardised(x: np.ndarray) -> np.ndarray:
 
 
 def has_heavy_tail(x: np.ndarray) -> bool:
-    """Whether log(1 + x) should stand for x >= 0: mean z³ > 3, and the logarithm at least halves the largest z."""
+    """Whether log(1 + x) should stand for x >= 0: mean z³ > 3, and the logarithm takes a third off the largest z."""
     if float(x.min()) < 0:
         return False
     z = standardised(x)
-    return float(np.mean(z**3)) > _HEAVY_SKEWNESS and float(standardised(signed_log(x)).max()) <= float(z.max()) / 2
+    return float(np.mean(z**3)) > _HEAVY_SKEWNESS and float(standardised(signed_log(x)).max()) <= _RELIEF * float(
+        z.max()
+    )
 
 
 def signed_log(x: np.ndarray) -> np.ndarray:

@@ -167,12 +167,21 @@ def _markers(missing: Iterable[object] | object | None) -> tuple[str, ...]:
 
 
 def _table(
-    raw: pl.DataFrame, name: str, notes: list[str], markers: tuple[str, ...], lines: np.ndarray | None = None
+    raw: pl.DataFrame,
+    name: str,
+    notes: list[str],
+    markers: tuple[str, ...],
+    *,
+    lines: np.ndarray | None = None,
+    decimal_comma: bool = False,
 ) -> Table:
     """Types the columns; rows without a single cell are left out."""
     if raw.width == 0 or raw.height == 0:
         raise DataError(f"{name} has {raw.height} rows and {raw.width} columns: at least one of each is needed")
-    frame = pl.DataFrame({s.name: typed(s, markers) for s in raw.get_columns()})
+    frame = pl.DataFrame({s.name: typed(s, markers, decimal_comma=decimal_comma) for s in raw.get_columns()})
+    numeric = [s for s in raw.get_columns() if s.dtype == pl.String and frame.get_column(s.name).dtype.is_numeric()]
+    if decimal_comma and any(bool(s.str.contains(",").any()) for s in numeric):
+        notes.append("decimal commas: 1,5 is read as 1.5")
     rows = np.arange(raw.height)
     empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
     if empty.all():
@@ -181,7 +190,7 @@ def _table(
         rows = np.flatnonzero(~empty)
         frame, raw = frame[rows], raw[rows]
         lines = None if lines is None else lines[rows]
-        notes.append(f"{int(empty.sum())} rows without a single cell were left out")
+        notes.append(f"empty rows left out: {int(empty.sum())}")
     return Table(frame, raw, name, tuple(notes), rows=rows, lines=lines, missing=markers)
 
 
@@ -197,7 +206,7 @@ def _read_file(
             raise DataError(f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}") from None
         return _table(frame_of(frame, []), name, [], markers)
     text = read_text(data, str(path), delimiter=delimiter, header=header, encoding=encoding)
-    return _table(text.cells, name, list(text.notes), markers, text.lines)
+    return _table(text.cells, name, list(text.notes), markers, lines=text.lines, decimal_comma=text.delimiter != ",")
 
 
 def _file_bytes(path: Path) -> bytes:

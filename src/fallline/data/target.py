@@ -10,9 +10,9 @@ import polars as pl
 from fallline.core.errors import DataError
 from fallline.core.record import Record, record, setting
 from fallline.core.registry import nearest
-from fallline.data.cells import canonical_text, is_date, is_whole, number_values
+from fallline.data.cells import canonical_text, is_date, is_mostly_numbers, is_whole, number_values
 from fallline.data.encoders import level_codes
-from fallline.data.kinds import is_mostly_numbers, refuse_stray_text
+from fallline.data.kinds import refuse_stray_text
 from fallline.data.scaling import standard
 from fallline.data.table import Table, cell_label, column_label
 

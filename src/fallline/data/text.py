@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from fallline.core.errors import DataError
-from fallline.data.cells import clean_text, parse_numbers
+from fallline.data.cells import clean_text, decimal_points, parse_numbers
 
 # In order of preference where two split the lines equally well: a comma is also a decimal sign.
 DELIMITERS = ("\t", ";", "|", ",")
@@ -31,6 +31,7 @@ class TextTable:
     cells: pl.DataFrame
     lines: np.ndarray
     notes: tuple[str, ...]
+    delimiter: str
 
 
 def read_text(
@@ -52,6 +53,9 @@ def read_text(
     rest = widths[1:] if len(widths) > 1 else widths
     width = int(np.bincount(rest).argmax())
     _refuse_ragged(widths, width, lines, label)
+    if widths[0] < width:
+        end = int(_layout(text, delimiter, quoted=quoted)[0][1]) - 1
+        text = text[:end] + delimiter.encode() + text[end:]
     cells = pl.read_csv(
         text,
         has_header=False,
@@ -68,7 +72,7 @@ def read_text(
     notes = [encoding_note] if encoding_note else []
     if delimiter != "," and width > 1:
         notes.append(f"cells are divided by {_delimiter_name(delimiter)}")
-    return _with_header(cells, lines, int(widths[0]), header, notes, label)
+    return _with_header(cells, lines, int(widths[0]), header, notes, delimiter, label)
 
 
 def _as_utf8(data: bytes, label: str, encoding: str | None) -> tuple[bytes, str]:
@@ -134,7 +138,7 @@ def _settle_quotes(text: bytes, delimiter: str, label: str) -> tuple[bytes, bool
     """The text with blanks between quotes and delimiters removed, and whether quotes enclose cells in it."""
     if b'"' not in text:
         return text, False
-    tidy = _without_outer_blanks(text, delimiter)
+    tidy = text if delimiter == " " else _without_outer_blanks(text, delimiter)
     codes = np.frombuffer(tidy, np.uint8)
     quotes = np.flatnonzero(codes == _QUOTE)
     edges = np.array([ord(delimiter), _NEWLINE, _QUOTE], np.uint8)
@@ -174,19 +178,22 @@ def _without_outer_blanks(text: bytes, delimiter: str) -> bytes:
 
 def _without_blank_lines(text: bytes, delimiter: str, quoted: bool) -> tuple[bytes, np.ndarray, np.ndarray]:
     """The text without its empty lines; the file line and the number of cells of each line kept."""
-    if delimiter != " ":
-        text = re.sub(rb"(?m)^ +$", b"", text)
     starts, lines, widths = _layout(text, delimiter, quoted=quoted)
-    blank = np.diff(starts, append=len(text)) == 1
+    ends = np.append(starts[1:], len(text))
+    only_blanks = [match.start() for match in re.finditer(rb"(?m)^ +$", text)]
+    blank = (ends - starts == 1) | np.isin(starts, only_blanks)  # a line inside quotes is no start
     if blank.any():
-        text = np.delete(np.frombuffer(text, np.uint8), starts[blank]).tobytes()
+        keep = np.ones(len(text), bool)
+        for start, end in zip(starts[blank], ends[blank], strict=True):
+            keep[start:end] = False
+        text = np.frombuffer(text, np.uint8)[keep].tobytes()
     return text, lines[~blank], widths[~blank]
 
 
 def _refuse_ragged(widths: np.ndarray, width: int, lines: np.ndarray, label: str) -> None:
     """Every line is as wide as the others; only the first may lack one cell (row names, or a trailing delimiter)."""
     wrong = widths != width
-    wrong[0] &= widths[0] != width - 1
+    wrong[0] &= widths[0] != width - 1 or width < 3  # a lone cell is a title, not a header
     if wrong.any():
         i = int(np.argmax(wrong))
         raise DataError(
@@ -196,7 +203,13 @@ def _refuse_ragged(widths: np.ndarray, width: int, lines: np.ndarray, label: str
 
 
 def _with_header(
-    cells: pl.DataFrame, lines: np.ndarray, first_width: int, header: bool | None, notes: list[str], label: str
+    cells: pl.DataFrame,
+    lines: np.ndarray,
+    first_width: int,
+    header: bool | None,
+    notes: list[str],
+    delimiter: str,
+    label: str,
 ) -> TextTable:
     width = cells.width
     trailing = width > 1 and cells[1:, -1].null_count() == cells.height - 1 and cells[0, -1] is None
@@ -204,7 +217,7 @@ def _with_header(
         if header is False:
             raise DataError(f"{label}, line {lines[0]}: {first_width} cells where the other lines have {width}")
         header = True
-    found = header if header is not None else _looks_like_header(cells)
+    found = header if header is not None else _looks_like_header(cells, delimiter)
     if found:
         names = [name or "" for name in cells.row(0)]
         if first_width < width and not trailing:
@@ -219,10 +232,10 @@ def _with_header(
     if cells.height == 0:
         raise DataError(f"{label} has a header line and no rows: at least one row is needed")
     unique = unique_names([n.strip() for n in names], notes)
-    return TextTable(cells.rename(dict(zip(cells.columns, unique, strict=True))), lines, tuple(notes))
+    return TextTable(cells.rename(dict(zip(cells.columns, unique, strict=True))), lines, tuple(notes), delimiter)
 
 
-def _looks_like_header(cells: pl.DataFrame) -> bool:
+def _looks_like_header(cells: pl.DataFrame, delimiter: str) -> bool:
     """Whether the first row holds names: no number, no missing marker, and most of its cells never come again below.
 
     The names 0, 1, 2 … that pandas gives are taken for a header too, from three columns on.
@@ -232,6 +245,8 @@ def _looks_like_header(cells: pl.DataFrame) -> bool:
     if len(names) >= 3 and names == [str(i) for i in range(len(names))]:
         return True
     given = clean_text(pl.Series(names, dtype=pl.String))
+    if delimiter != ",":
+        given = decimal_points(given)
     marked = sum(a is None and b != "" for a, b in zip(given, names, strict=True))
     if marked or given.null_count() == len(names) or parse_numbers(given).null_count() < len(names):
         return False

@@ -83,20 +83,28 @@ def promote(args: tuple[Any, ...], name: str) -> tuple[Any, ...]:
         return tuple(np.asarray(a) for a in args)
     target = _common(dtypes, name)
     if target.kind != "f" and any(isinstance(a, float) for a in args):
-        raise DtypeError(f"{name} of {DTYPES.get(target, target)} and a float: convert with .astype('float32') first")
-    return tuple(a if hasattr(a, "dtype") and a.dtype == target else _cast(a, target) for a in args)
+        raise DtypeError(f"{name} of {target} and a float: convert with .astype('float32') first")
+    return tuple(a if hasattr(a, "dtype") and a.dtype == target else _cast(a, target, name) for a in args)
 
 
-def _cast(x: Any, dtype: np.dtype) -> Any:
-    return OPS["astype"](x, dtype) if isinstance(x, Value) else np.asarray(x, dtype=dtype)
+def _cast(x: Any, dtype: np.dtype, name: str) -> Any:
+    if isinstance(x, Value):
+        return OPS["astype"](x, dtype)
+    try:
+        if np.asarray(x).dtype.kind in "fiub":  # NumPy would read "1" as 1.0 and None as NaN
+            return np.asarray(x, dtype=dtype)
+    except OverflowError:
+        pass
+    raise DtypeError(f"{name} of {dtype} and {x!r}: give a number of that type")
 
 
 def _common(dtypes: set[np.dtype], name: str) -> np.dtype:
     if len(dtypes) == 1:
         return next(iter(dtypes))
     floats = [d for d in dtypes if d.kind == "f"]
-    found = np.result_type(*(floats or dtypes))
-    if found not in DTYPES or (found.kind != "f" and np.dtype("uint32") in dtypes):
+    numbers = all(d.kind in "fiub" for d in dtypes)
+    found = np.result_type(*(floats or dtypes)) if numbers else None
+    if found is None or found not in DTYPES or (found.kind != "f" and np.dtype("uint32") in dtypes):
         raise DtypeError(f"{name} of {' and '.join(sorted(map(str, dtypes)))}: convert one of them with .astype first")
     return found
 

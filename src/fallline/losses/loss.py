@@ -34,6 +34,7 @@ class Loss(Record):
     target_dtype: ClassVar[str] = "float"  # that of the score; "int32": class codes
     probabilistic: ClassVar[bool] = False  # `predict` gives probabilities of classes
     takes: ClassVar[str] = "a finite number"  # one target, in the words of the error message
+    finite_to: ClassVar[float] = 1000.0  # float32 scores up to this size have a finite loss and gradient
 
     formula: ClassVar[Callable[..., Any]]  # (self, score, target) -> one number per entry, both of the score's dtype
 

@@ -120,6 +120,7 @@ class Poisson(Loss):
     """
 
     takes: ClassVar[str] = "a count of 0 or more"
+    finite_to: ClassVar[float] = 80.0  # exp(89) is infinite in float32
 
     def formula(self, score: Any, target: Any) -> Any:
         return exp(score) - target * score + log_factorial(target)
@@ -163,6 +164,7 @@ class GaussianNLL(Loss):
     sigma: float | None = setting(None, above=0)
 
     aliases: ClassVar[tuple[str, ...]] = ("gaussian",)
+    finite_to: ClassVar[float] = 40.0  # of the score for log σ², with residuals of that size
 
     def formula(self, score: Any, target: Any) -> Any:
         constant = 0.5 * math.log(2.0 * math.pi)

@@ -23,7 +23,7 @@ def ewa(x: Any, beta: float, bias_correction: bool = False) -> np.ndarray:
     x = x if x.dtype.kind == "f" else x.astype(np.float64)
     averages, v = np.empty_like(x), np.zeros(x.shape[1:], x.dtype)
     for i, entry in enumerate(x):
-        v = v + (1.0 - beta) * (entry - v)
+        v = beta * v + (1.0 - beta) * entry
         averages[i] = v / float(weight_sum(beta, float(i + 1))) if bias_correction else v
     return averages
 

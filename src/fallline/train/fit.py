@@ -25,7 +25,7 @@ from fallline.train.examples import Examples, as_inputs, drop_absent, n_rows, ro
 from fallline.train.model import Model, encode_targets
 from fallline.train.progress import Progress
 from fallline.train.step import check_scores
-from fallline.train.stopping import EarlyStopping
+from fallline.train.stopping import StoppingRule, as_rule
 from fallline.train.trainer import Fit, Trainer
 
 PRECISIONS = ("float32", "float64")
@@ -41,7 +41,7 @@ def fit(
     epochs: int = 100,
     batch_size: int | str = 64,
     validation: float | tuple[Any, Any] | None = None,
-    early_stopping: EarlyStopping | int | None = None,
+    early_stopping: StoppingRule | int | str | None = None,
     l1: float = 0.0,
     l2: float = 0.0,
     penalties: Sequence[Any] = (),
@@ -90,7 +90,7 @@ def fit(
         batch_size=batch_rows(batch_size, len(train)),
         shuffle=shuffle,
         seed=seed,
-        early_stopping=EarlyStopping(patience=early_stopping) if isinstance(early_stopping, int) else early_stopping,
+        early_stopping=as_rule(early_stopping),
         metrics=tuple(metrics),
         consumers=[show, *callbacks],
     )

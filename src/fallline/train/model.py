@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,12 +142,14 @@ def mean_loss(model: Model, scores: np.ndarray, encoded: np.ndarray, weights: np
     return float(np.average(np.concatenate(losses).astype(np.float64), weights=weights))
 
 
-def metrics_of(model: Model, scores: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """The loss and the metrics of scored rows, numbers in the target's unit."""
-    found = {"loss": mean_loss(model, scores, encoded, weights)}
-    answers = model.answer(scores)
+def metrics_of(
+    model: Model, scores: np.ndarray, encoded: np.ndarray, weights: np.ndarray, names: Sequence[str] | None = None
+) -> dict[str, float]:
+    """The metrics of scored rows, numbers in the target's unit; without names the loss and the usual ones."""
+    answers, chosen = model.answer(scores), {} if names is None else {"names": names}
+    found = {"loss": mean_loss(model, scores, encoded, weights)} if names is None else {}
     if model.classes:
-        return found | classification_metrics(answers, encoded.astype(np.int64), weights)
-    return found | regression_metrics(answers, model.target.decode(encoded.astype(np.float64)), weights)
+        return found | classification_metrics(answers, encoded.astype(np.int64), weights, **chosen)
+    return found | regression_metrics(answers, model.target.decode(encoded.astype(np.float64)), weights, **chosen)
 
 

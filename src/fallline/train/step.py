@@ -126,7 +126,9 @@ class Step:
 
     @cached_property
     def key(self) -> Hashable:
-        return key_of(self.network), key_of(self.loss), key_of(self.optimizer), key_of(self.penalties), self.batch, self.engine.name
+        """What the program depends on; the learning rate is data, so it is left out."""
+        parts = (self.network, self.loss, self.optimizer.with_rate(0.0), self.penalties)
+        return tuple(map(key_of, parts)), self.batch, self.engine.name
 
 
 def scorer(network: Layer, x: Any, engine: Engine) -> Call:

@@ -25,10 +25,11 @@ from fallline.optim.optimizer import Optimizer
 from fallline.train.events import BatchProgress, Consumer, Ended, EpochEnded, Event, Started, Stop, tell
 from fallline.train.examples import Examples
 from fallline.train.history import History
+from fallline.train.metrics import METRICS, column_name
 from fallline.train.model import Model, mean_loss, metrics_of, score_rows
 from fallline.train.nonfinite import first_nonfinite
 from fallline.train.step import Step
-from fallline.train.stopping import EarlyStopping
+from fallline.train.stopping import Best, EarlyStopping, StoppingRule
 
 SECONDS_PER_CALL = 0.2  # an engine call returns this often, for progress and Ctrl-C
 LARGEST_CALL = 100_000  # steps
@@ -57,7 +58,9 @@ class Trainer:
 
     model       the model with the starting weights
     train       rows to learn from;  validation  rows to judge by, or None
-    metrics     names of columns that each epoch's row gets beside the losses ("accuracy", "auc" …)
+    metrics     what each epoch's row gets beside the losses ("accuracy", "auc" …)
+    early_stopping  when to stop; an EarlyStopping also says by which column the best weights are chosen,
+                otherwise it is the validation loss; without validation rows the last weights are kept
     """
 
     model: Model
@@ -69,12 +72,13 @@ class Trainer:
     batch_size: int = 64
     shuffle: bool = True
     seed: int = 0
-    early_stopping: EarlyStopping | None = None
+    early_stopping: StoppingRule | None = None
     metrics: tuple[str, ...] = ()
     consumers: Sequence[Consumer] = ()
     history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
+        self.metrics = tuple(dict.fromkeys(METRICS[m].name for m in (*self.metrics, *self._watched_metric())))
         self.batch_size = min(self.batch_size, len(self.train))
         self.batches = -(-len(self.train) // self.batch_size)
         engine = get_engine(self.model.engine)
@@ -87,17 +91,18 @@ class Trainer:
 
     def run(self) -> Fit:
         """Trains to the end and returns what is left."""
-        rule = self.early_stopping or EarlyStopping(patience=self.epochs + 1)
-        watcher = rule.watch() if self.validation is not None or self.early_stopping else None
-        consumers = [*self.consumers, *([watcher] if watcher else [])]
+        judge = self._judge()
+        consumers = [*self.consumers, *([self.early_stopping.watch()] if self.early_stopping else [])]
         best: tuple[int, Model] = (0, self.model)
         reason = f"all {self.epochs} epochs are done"
         with self._interrupts():
             for event in self._events():
                 if isinstance(event, EpochEnded):
                     self.history.append(event.row)
-                    if watcher is None or watcher.better(event.row):
+                    if judge is None or judge.better(event.row):
                         best = event.row["epoch"], self.model
+                    if judge is not None:
+                        judge.note(event.row)
                 stop = tell(consumers, event) or (Stop("interrupted") if self._interrupted else None)
                 if stop is not None:
                     reason = stop.reason
@@ -108,6 +113,18 @@ class Trainer:
         if self.failure:
             warnings.warn(f"{self.failure}; the weights of epoch {best[0]} are kept", RuntimeWarning, stacklevel=3)
         return Fit(best[1], self.history, self.failure or reason, best[0])
+
+    def _judge(self) -> Best | None:
+        """What decides which epoch's weights are kept."""
+        if isinstance(self.early_stopping, EarlyStopping):
+            return Best(self.early_stopping.metric, self.early_stopping.mode)
+        return None if self.validation is None else Best("validation_loss")
+
+    def _watched_metric(self) -> tuple[str, ...]:
+        """The metric that early stopping needs in every row, unless it is a loss or another column."""
+        watched = self.early_stopping.metric if isinstance(self.early_stopping, EarlyStopping) else ""
+        name = column_name(watched).removeprefix("validation_").removeprefix("train_")
+        return (name,) if name in METRICS else ()
 
     def _events(self) -> Iterator[Event]:
         network = self.model.network
@@ -163,6 +180,9 @@ class Trainer:
 
     def _rates(self, first: int, steps: int) -> np.ndarray:
         """The learning rates of steps counted from 0."""
+        rate = self.optimizer.learning_rate
+        if isinstance(rate, (int, float)):
+            return np.full(steps, float(rate))
         column = "validation_loss" if self.validation is not None else "train_loss"
         losses = tuple(self.history[column][1:]) if len(self.history) > 1 else ()
         at = range(first, first + steps)
@@ -195,8 +215,8 @@ class Trainer:
         prefix = "validation" if self.validation else "train"
         if self.validation is not None:
             row["validation_loss"] = mean_loss(self.model, scores, judged.y, judged.w)
-        found = metrics_of(self.model, scores, judged.y, judged.w) if self.metrics else {}
-        return row | {f"{prefix}_{m}": found[m] for m in self.metrics}
+        found = metrics_of(self.model, scores, judged.y, judged.w, self.metrics)
+        return row | {f"{prefix}_{name}": value for name, value in found.items()}
 
     def _explain(self, carry: list[Any], state: dict[str, Any], indices: np.ndarray, failed: int, where: str) -> str:
         """Runs the steps before the failed one again, then that one node by node."""
