@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ["FALLLINE_VERIFY"] = "1"  # read when fallline is imported, hence above every import of it
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two workers with two spinning threads each take ten times as long
 
 import numpy as np
 import pytest

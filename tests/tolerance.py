@@ -18,6 +18,7 @@ TOL: dict[str, float] = {
     "second": 1e-6,  # numeric derivative of a first derivative that carries rounding errors
     "central32": 2e-2,  # central differences in float32
     "printed": 6e-11,  # expected values that are written with ten decimals
+    "step": 1e-8,  # gradients of a whole training step against central differences
     "library": 1e-6,  # float64 against another library with its own iterations or constants
     "library32": 1e-4,  # the same in float32
     "fit": 1e-3,  # a solution that an iteration approaches

@@ -55,7 +55,7 @@ def test_text_and_files():
         ((Dense(units=4), ReLU()), Glorot()),
         ((square, ReLU()), Glorot()),
     ],
-    ids=str,
+    ids=["relu", "past norm and dropout", "sigmoid", "selu", "nothing", "the next layer's own", "a function"],
 )
 def test_weights_suit_the_activation_that_follows(after, expected):
     x = spec((5, 3), "float64")

@@ -155,12 +155,8 @@ def elementwise(
         return tuple(None if d is None else _times(g, d(y, *args)) for d in deriv or ())
 
     def jvp(tangents: tuple[Any, ...], y: Any, *args: Any) -> Any:
-        parts = [
-            _times(t, d(y, *args))
-            for t, d in zip(tangents, deriv or (), strict=False)
-            if t is not None and d is not None
-        ]
-        return _sum(parts)
+        pairs = zip(tangents, deriv or (), strict=False)
+        return _sum([_times(t, d(y, *args)) for t, d in pairs if t is not None and d is not None])
 
     differentiable = deriv is not None
     return _register(

@@ -40,15 +40,24 @@ BASELINE_RATE = 0.01  # a linear model has no curvature to fear: ten times the n
 
 @record
 class TableOptions(Record):
-    """How a table is trained on; every field is a flag of `fallline train`.
+    """How a table is trained on; every field is a flag of `fallline train`, whose help is this list.
 
-    hidden             units of the hidden layers; () is a linear model
-    l2                 strength of l2/2 · Σw², added to the mean loss; None: 10 / m for m training rows, which is the
-                       penalty (λ/2m) Σw² with λ = 10: what the weights are believed to be before m rows are seen
-    learning_rate      None: the optimizer's own;  schedule  a Schedule as text, which takes the rate's place
-    batch_size         rows, or "full"
-    patience           epochs without a better validation loss after which training stops
-    validation, test   shares of the rows (or numbers of rows)
+    hidden         units of each hidden layer; none make a linear model
+    activation     function after each hidden layer: "relu", "gelu", "tanh" and others
+    dropout        share of the hidden units that is switched off at each step
+    l2             strength of l2/2 · Σw², added to the mean loss; not given: 10 / m for m training rows, which is the
+                   penalty (λ/2m) Σw² with λ = 10, what the weights are believed to be before m rows are seen
+    loss           what training makes small, by name; not given: what suits the target
+    optimizer      rule of the steps: "adam", "sgd(momentum=0.9)" and others
+    learning_rate  size of the steps; not given: the optimizer's own
+    schedule       learning rate that changes with the steps, such as "cosine(0.01)", in place of a fixed one
+    batch_size     rows of a step, or "full" for all of them
+    epochs         passes over the training rows, at most
+    patience       epochs without a better validation loss after which training stops
+    validation     share (or number) of the rows that decide when to stop and which weights are kept
+    test           share (or number) of the rows that judge the result, and nothing else
+    seed           number that fixes the split, the starting weights, the order of the rows and dropout
+    engine         what computes the steps; "auto" is the fastest one installed
     """
 
     hidden: tuple[int, ...] = (64, 32)
@@ -169,7 +178,7 @@ def prepare(table: Table, target: str | int | None, options: TableOptions) -> Pr
         raise DataError(f"{table.name} has {table.n_rows} rows, too few to train, validate and test: give at least {FEWEST_ROWS}")
     name = find_target(table, target)
     wanted = None if options.loss is None else as_record(options.loss, Loss)
-    kind, reason = infer_target(table, name, wanted.task if wanted else table.task)
+    kind, reason = infer_target(table, name, wanted.task if wanted else None)
     loss = wanted or as_record(LOSS_OF[kind], Loss)
     coded = fit_target(table, name, task=loss.task, scaled=False)
     codes = coded.encode(table) if isinstance(coded, ClassTarget) else None

@@ -1,0 +1,126 @@
+"""The entry point of `fallline`: finds the command, and turns whatever stops it into an exit status and one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from fallline import __version__
+from fallline.cli.help import HelpfulCommand, HelpfulGroup
+from fallline.cli.words import in_flags, one_line
+from fallline.core.errors import FalllineError
+
+# Each lives in the module of its name, in a function of that name, which is imported only when it is called for.
+COMMANDS = {
+    "train": "Train a network on a table, beside a linear baseline, and keep it in a folder.",
+    "predict": "Write a table's rows with a trained model's predictions.",
+    "evaluate": "Measure a trained model on a table whose targets are known.",
+    "inspect": "Show what a table or a trained model holds.",
+}
+EXAMPLES = """
+fallline train breast-cancer
+fallline train heart.csv --target AHD
+fallline predict runs/heart new.csv -o predicted.csv
+fallline inspect heart.csv
+"""
+MENDABLE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # exit statuses; the last two are 128 + the signal, as shells have it
+UsageError = typer.BadParameter.__mro__[1]  # of Typer itself or of click, whichever this Typer is built on
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command line and ends the process with its status."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs one command; returns 0, 2 for anything the user can mend, 130 after Ctrl-C, 141 when the reader has gone."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ? for it
+    command = typer.main.get_command(build(argv))
+    names = [p.name for sub in [command, *getattr(command, "commands", {}).values()] for p in sub.params]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=RuntimeWarning, module="fallline")
+            warnings.showwarning = _show_warning
+            with command.make_context("fallline", list(argv) or ["--help"]) as context:
+                command.invoke(context)
+            sys.stdout.flush()
+    except typer.Exit as done:
+        return done.exit_code
+    except UsageError as error:
+        return _refuse(_usage_text(error))
+    except FalllineError as error:
+        return _refuse(in_flags(str(error), names))
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the last flush, at exit, finds a reader
+        return BROKEN_PIPE
+    except OSError as error:
+        return _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
+    except MemoryError:
+        return _refuse("the memory of this machine does not suffice: give fewer rows, or a smaller network or batch")
+    return 0
+
+
+def build(argv: Sequence[str]) -> typer.Typer:
+    """The application; only the module of the command that argv names is imported."""
+    about = "Train neural networks on tables: one command from a CSV file to a trained model."
+    app = typer.Typer(cls=HelpfulGroup, add_completion=False, rich_markup_mode=None, help=about, epilog=EXAMPLES)
+    app.callback()(_fallline)
+    called = next((word for word in argv if not word.startswith("-")), "")
+    for name, help in COMMANDS.items():
+        if name == called:
+            module = importlib.import_module(f"fallline.cli.{name}")
+            app.command(name, cls=HelpfulCommand, help=help, epilog=module.EXAMPLES)(getattr(module, name))
+        else:
+            app.command(name, help=help)(lambda: None)
+    return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fallline {__version__}")
+        raise typer.Exit
+
+
+def _fallline(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version")
+    ] = False,
+) -> None: ...
+
+
+def _usage_text(error: Any) -> str:
+    """What is wrong with the command line, in our own spelling, and where its help is."""
+    text = error.format_message()
+    near = getattr(error, "possibilities", None)
+    if near:
+        text = f"{error.message}: did you mean {' or '.join(sorted(near))}?"
+    path = error.ctx.command_path if error.ctx is not None else "fallline"
+    return f"{text[:1].lower()}{text[1:].rstrip('.')} (see {path} --help)"
+
+
+def _refuse(message: str) -> int:
+    sys.stdout.flush()
+    print(f"fallline: {one_line(message)}", file=sys.stderr)
+    return MENDABLE
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    sys.stdout.flush()
+    print(f"warning: {one_line(str(message))}", file=sys.stderr)

@@ -1,0 +1,143 @@
+"""Show: paragraphs, labelled facts and tables on standard output; bold in a terminal, plain aligned text in a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+GAP = "  "
+NARROWEST_FLOW = 24  # columns that a flowing last column needs; with less, each row becomes a small paragraph
+INDENT = "    "
+
+
+class Line(NamedTuple):
+    """One line of output; bold lines are headings."""
+
+    text: str
+    bold: bool = False
+
+
+def screen_width() -> int | None:
+    """Columns of the terminal; None where standard output is none and lines may have any length."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def emit(lines: Iterable[Line | str]) -> None:
+    """Writes the lines, headings bold in a terminal."""
+    given = [line if isinstance(line, Line) else Line(line) for line in lines]
+    if not sys.stdout.isatty():
+        for line in given:
+            print(line.text)
+        return
+    # rich knows what the terminal can do (NO_COLOR, TERM=dumb, Windows); only a terminal pays for its import
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    for line in given:
+        console.print(Text(line.text, style="bold" if line.bold else ""))
+
+
+def columns_of(text: str) -> int:
+    """Columns that the text takes in a terminal: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def printable(text: object) -> str:
+    """The text with control characters spelt out, so that a name from a file moves no cursor."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def wrap(text: str, width: int | None, indent: str = "") -> list[str]:
+    """The text in lines of at most `width` columns, broken between words where it can be; later lines are indented."""
+    if width is None or columns_of(text) <= width:
+        return [text]
+    lines, line = [], ""
+    for word in text.split(" "):
+        joined = f"{line} {word}" if line.strip() else line + word
+        if columns_of(joined) <= width:
+            line = joined
+            continue
+        if line.strip():
+            lines.append(line)
+            line = indent + word
+        else:
+            line = joined
+        while columns_of(line) > width and width > len(indent) + 1:
+            cut = _fitting(line, width)
+            lines.append(line[:cut])
+            line = indent + line[cut:]
+    return [*lines, line]
+
+
+def _fitting(text: str, width: int) -> int:
+    """How many characters of the text fit into the columns."""
+    return next((i for i in range(1, len(text) + 1) if columns_of(text[: i + 1]) > width), len(text))
+
+
+def definitions(rows: Sequence[tuple[str, str]], width: int | None = None) -> list[str]:
+    """Terms and what they mean, side by side, or one below the other where there is no room."""
+    return [line.text for line in table((), rows, width=width)]
+
+
+def facts(pairs: Sequence[tuple[str, str]], width: int | None) -> list[str]:
+    """Labels and texts; a text goes on below itself."""
+    room = max(columns_of(label) for label, _ in pairs) + len(GAP)
+    lines = []
+    for label, text in pairs:
+        head = label + " " * (room - columns_of(label))
+        lines += wrap(head + printable(text), width, " " * room)
+    return lines
+
+
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[int] = (), width: int | None = None
+) -> list[Line]:
+    """Aligned columns; where the width does not suffice the last column flows, and with less each row is a paragraph.
+
+    right  positions of columns of numbers, aligned to the right and never broken
+    """
+    cells = [[printable(c) for c in row] for row in rows]
+    headed = [list(header), *cells] if header else cells
+    if not headed:
+        return []
+    widths = [max(columns_of(row[i]) for row in headed) for i in range(len(headed[0]))]
+    last = len(widths) - 1
+    before = sum(widths[:last]) + len(GAP) * last
+    if width is not None and before + widths[last] > width:
+        if last in right or width - before < min(NARROWEST_FLOW, widths[last]):
+            return _paragraphs(header, cells, right, width)
+        widths[last] = width - before
+    lines = []
+    for k, row in enumerate(headed):
+        parts = [_padded(c, w, i in right) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        flow = [row[last]] if last in right else wrap(row[last], widths[last])
+        first = GAP.join([*parts[:last], parts[last] if last in right else flow[0]]).rstrip()
+        lines.append(Line(first, bold=bool(header) and k == 0))
+        lines += [Line(" " * before + more) for more in flow[1:]]
+    return lines
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    blanks = " " * (width - columns_of(text))
+    return blanks + text if right else text + blanks
+
+
+def _paragraphs(
+    header: Sequence[str], cells: list[list[str]], right: Collection[int], width: int
+) -> list[Line]:
+    """Each row as its first cell in bold, and the others below it, numbers with their column's name."""
+    lines = []
+    for row in cells:
+        named = [f"{header[i]} {c}" if header and i in right else c for i, c in enumerate(row) if i and c]
+        lines += [Line(text, bold=True) for text in wrap(row[0], width)]
+        joined = (", " if right else GAP).join(named)
+        lines += [Line(text) for text in wrap(INDENT + joined, width, INDENT)] if joined else []
+    return lines

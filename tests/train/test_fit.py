@@ -1,0 +1,250 @@
+"""fit: what users rely on, from the shuffle to Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+
+import numpy as np
+import pytest
+
+import fallline as fl
+from fallline.core.errors import ConfigError, DataError, NonFiniteError, UnknownNameError
+from fallline.train.events import BatchProgress, EpochEnded, Started
+from tests.tolerance import assert_close
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(120, 6))
+LABELS = np.where(X[:, 0] + X[:, 1] * X[:, 2] > 0, "yes", "no")
+NUMBERS = X[:, 0] * 2 + 1
+
+
+def mlp(*, units=8, out=1, **kw):
+    return fl.Sequential(fl.Dense(units), fl.Tanh(), fl.Dense(out, **kw))
+
+
+def equal_models(a: fl.Fit, b: fl.Fit) -> bool:
+    left, right = fl.leaves(a.model.network), fl.leaves(b.model.network)
+    return all(np.array_equal(left[p], right[p]) for p in left)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_does_not():
+    fits = [fl.fit(mlp(), (X, LABELS), epochs=3, seed=s) for s in (1, 1, 2)]
+    assert equal_models(fits[0], fits[1])
+    assert not equal_models(fits[0], fits[2])
+    assert fits[0].history == fits[1].history
+
+
+@pytest.mark.parametrize("batch_size", [1, 32, 120, "full", 500])
+def test_every_batch_size_learns(batch_size):
+    fit = fl.fit(mlp(), (X, LABELS), epochs=20, batch_size=batch_size, optimizer=fl.Adam(0.01))
+    losses = fit.history["train_loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_full_batch_does_not_depend_on_the_order_of_the_rows():
+    order = np.random.default_rng(3).permutation(120)
+    options = {"epochs": 5, "batch_size": "full", "precision": "float64", "optimizer": fl.SGD(0.1)}
+    a = fl.fit(mlp(), (X, LABELS), **options)
+    b = fl.fit(mlp(), (X[order], LABELS[order]), **options)
+    assert_close(a.history["train_loss"], b.history["train_loss"])
+
+
+def test_epoch_zero_is_the_untrained_network():
+    fit = fl.fit(mlp(), (X, LABELS), epochs=2, validation=0.25, metrics=("auc",))
+    row = fit.history[0]
+    assert row["epoch"] == 0
+    assert {"learning_rate", "gradient_norm", "train_loss", "validation_loss", "validation_auc"} <= set(row)
+    assert all(np.isfinite(list(r.values())).all() for r in fit.history)
+
+
+def test_the_epoch_loss_is_the_mean_over_rows_also_with_a_short_last_batch():
+    """With frozen weights the reported loss equals that of evaluate: 120 = 3 · 32 + 24."""
+    fit = fl.fit(mlp(), (X, LABELS), epochs=1, batch_size=32, optimizer=fl.SGD(0.0), precision="float64")
+    assert_close(fit.history["train_loss"][1], fit.model.evaluate(X, LABELS)["loss"])
+    assert_close(fit.history["train_loss"][0], fit.history["train_loss"][1])
+
+
+def test_weight_two_is_the_row_twice_and_weight_zero_is_the_row_absent():
+    options = {"epochs": 4, "batch_size": "full", "precision": "float64", "optimizer": fl.Adam(0.01), "l2": 0.01}
+    w = np.ones(120)
+    w[:10], w[100:] = 2.0, 0.0
+    rows = np.r_[np.arange(100), np.arange(10)]
+    weighted = fl.fit(mlp(), (X, LABELS), sample_weight=w, **options)
+    repeated = fl.fit(mlp(), (X[rows], LABELS[rows]), **options)
+    assert_close(weighted.model.scores(X), repeated.model.scores(X))
+    assert_close(weighted.history["train_loss"], repeated.history["train_loss"])
+    absent = fl.fit(mlp(), (X[:100], LABELS[:100]), sample_weight=w[:100], **options)
+    assert equal_models(weighted, absent)
+
+
+def test_class_weight_is_the_sample_weight_of_its_rows():
+    options = {"epochs": 3, "batch_size": 16}
+    by_class = fl.fit(mlp(), (X, LABELS), class_weight={"yes": 3.0}, **options)
+    by_row = fl.fit(mlp(), (X, LABELS), sample_weight=np.where(LABELS == "yes", 3.0, 1.0), **options)
+    assert equal_models(by_class, by_row)
+    balanced = fl.fit(mlp(), (X, LABELS), class_weight="balanced", **options)
+    n_yes = (LABELS == "yes").sum()
+    weights = np.where(LABELS == "yes", 120 / (2 * n_yes), 120 / (2 * (120 - n_yes)))
+    assert equal_models(balanced, fl.fit(mlp(), (X, LABELS), sample_weight=weights, **options))
+
+
+def test_the_best_validation_weights_are_what_predict_uses():
+    fit = fl.fit(mlp(units=64), (X, LABELS), epochs=60, validation=(X[:40], LABELS[::-1][:40]), optimizer=fl.Adam(0.05))
+    losses = fit.history["validation_loss"]
+    assert fit.best_epoch == np.argmin(losses)
+    assert fit.best_epoch < 60
+    assert_close(fit.model.evaluate(X[:40], LABELS[::-1][:40])["loss"], losses[fit.best_epoch], "f32")
+
+
+def test_early_stopping_watches_any_metric():
+    rule = fl.EarlyStopping(metric="validation_auc", patience=3)
+    fit = fl.fit(mlp(), (X, LABELS), epochs=200, validation=0.3, early_stopping=rule)
+    scores = fit.history["validation_auc"]
+    assert fit.best_epoch == np.argmax(scores)
+    assert len(fit.history) - 1 == fit.best_epoch + 3
+    assert "auc has not improved for 3 epochs" in fit.reason
+
+
+def test_without_validation_the_last_weights_are_kept():
+    assert fl.fit(mlp(), (X, LABELS), epochs=4).best_epoch == 4
+
+
+def test_heads_follow_from_the_targets():
+    three = np.array(["a", "b", "c"])[RNG.integers(0, 3, 120)]
+    assert fl.fit(mlp(), (X, LABELS), epochs=1).model.loss == fl.BinaryCrossEntropy()
+    assert fl.fit(mlp(out=3), (X, three), epochs=1).model.loss == fl.CategoricalCrossEntropy()
+    assert fl.fit(mlp(), (X, NUMBERS), epochs=1).model.loss == fl.SquaredError()
+
+
+def test_predictions_are_in_the_users_terms():
+    fit = fl.fit(mlp(), (X, LABELS), epochs=30, optimizer=fl.Adam(0.02))
+    proba = fit.model.predict_proba(X)
+    assert proba.shape == (120, 2)
+    assert_close(proba.sum(axis=1), np.ones(120))
+    assert fit.model.classes == ("no", "yes")
+    np.testing.assert_array_equal(fit.model.predict(X), np.where(proba[:, 1] > 0.5, "yes", "no"))
+    regression = fl.fit(fl.Sequential(fl.Dense(1)), (X, NUMBERS), epochs=300, optimizer=fl.Adam(0.05)).model
+    assert_close(regression.predict(X), NUMBERS, "fit")
+    with pytest.raises(ConfigError, match="predicts numbers, not classes"):
+        regression.predict_proba(X)
+
+
+def test_two_targets_at_once():
+    targets = np.stack([X[:, 0] + X[:, 1], X[:, 2]], axis=1)
+    fit = fl.fit(fl.Sequential(fl.Dense(2)), (X, targets), epochs=300, optimizer=fl.Adam(0.05))
+    assert_close(fit.model.predict(X), targets, "fit")
+
+
+def test_training_goes_on_from_a_filled_network():
+    first = fl.fit(mlp(), (X, LABELS), epochs=5)
+    more = fl.fit(first.model.network, (X, LABELS), epochs=5)
+    assert_close(more.history["train_loss"][0], first.model.evaluate(X, LABELS)["loss"], "f32")
+
+
+def test_a_schedule_reaches_the_history():
+    fit = fl.fit(mlp(), (X, LABELS), epochs=4, optimizer=fl.SGD(fl.InverseTime(0.2, decay=1.0)))
+    assert_close(fit.history["learning_rate"][1:], 0.2 / np.arange(1, 5))
+
+
+def test_a_record_with_skip_connections_trains():
+    @fl.record
+    class Skip(fl.Layer):
+        inner: fl.Dense = fl.Dense(6)
+        outer: fl.Dense = fl.Dense(1)
+
+        def __call__(self, x, run=fl.EVAL):
+            return self.outer(x + fl.tanh(self.inner(x, run)), run)
+
+    fit = fl.fit(Skip(), (X, LABELS), epochs=20, optimizer=fl.Adam(0.02))
+    assert fit.history["train_loss"][-1] < fit.history["train_loss"][0] / 2
+
+
+def test_callbacks_see_every_event_and_may_stop():
+    seen = []
+
+    def watch(event):
+        seen.append(event)
+        if isinstance(event, EpochEnded) and event.row["epoch"] == 2:
+            return fl.Stop("seen enough")
+        return None
+
+    fit = fl.fit(mlp(), (X, LABELS), epochs=50, callbacks=[watch])
+    assert fit.reason == "seen enough"
+    assert len(fit.history) == 3
+    assert isinstance(seen[0], Started)
+    assert any(isinstance(e, BatchProgress) for e in seen)
+
+
+def test_a_value_that_is_not_finite_stops_at_once_and_says_where():
+    with pytest.raises(NonFiniteError, match=r"in epoch 1, batch \d+ of 4, .*the learning rate is too high"):
+        fl.fit(mlp(), (X * 1e3, NUMBERS * 1e6), epochs=50, batch_size=32, optimizer=fl.SGD(1e3))
+
+
+def test_the_best_weights_survive_a_later_failure():
+    optimizer = fl.SGD(lambda step: 0.1 if step < 12 else 1e30)  # 4 steps an epoch: the fourth epoch explodes
+    net = fl.Sequential(fl.Dense(4), fl.ReLU(), fl.Dense(1))
+    with pytest.warns(RuntimeWarning, match="the weights of epoch 3 are kept"):
+        fit = fl.fit(net, (X, NUMBERS), epochs=9, batch_size=32, optimizer=optimizer)
+    assert fit.best_epoch == 3
+    assert np.isfinite(fit.model.predict(X)).all()
+
+
+def test_the_layer_of_the_first_bad_value_is_named():
+    net = fl.Sequential(fl.Dense(4), fl.exp, fl.exp, fl.Dense(1))
+    with pytest.raises(NonFiniteError, match=r"layers\.|op exp"):
+        fl.fit(net, (X * 100, NUMBERS), epochs=2)
+
+
+def test_ctrl_c_keeps_the_best_weights():
+    def interrupt(event):
+        if isinstance(event, EpochEnded) and event.row["epoch"] == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    fit = fl.fit(mlp(), (X, LABELS), epochs=1000, validation=0.2, callbacks=[interrupt])
+    assert fit.reason == "interrupted"
+    assert len(fit.history) <= 4
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_step_is_compiled_once_for_equal_runs():
+    from fallline.engines.engine import COMPILED
+
+    fl.fit(mlp(units=11), (X, LABELS), epochs=1)
+    builds = COMPILED.builds
+    fl.fit(mlp(units=11), (X, LABELS), epochs=3, seed=5)
+    assert COMPILED.builds == builds
+
+
+BAD = {
+    "text in X": ((np.array([["a"], ["b"]]), [0, 1]), {}, DataError, "X holds <U1, numbers are needed"),
+    "NaN in X": ((np.where(X > 2, np.nan, X), LABELS), {}, DataError, "X holds nan in row"),
+    "rows differ": ((X, LABELS[:-1]), {}, DataError, "X has 120 rows and y has shape"),
+    "one class": ((X, np.zeros(120, bool)), {}, DataError, "every"),
+    "NaN in y": ((X, np.where(X[:, 0] > 2, np.nan, NUMBERS)), {}, DataError, "missing"),
+    "inf in y": ((X, np.r_[np.inf, NUMBERS[1:]]), {"loss": "mse"}, DataError, "y holds inf in row 0"),
+    "no pair": (X, {}, DataError, "must be a pair"),
+    "negative weight": ((X, LABELS), {"sample_weight": np.r_[-1.0, np.ones(119)]}, DataError, "weights must be finite and at least 0"),
+    "all weights zero": ((X, LABELS), {"sample_weight": np.zeros(120)}, DataError, "no row is left"),
+    "weight of a class that is not": ((X, LABELS), {"class_weight": {"yess": 2}}, ConfigError, "did you mean 'yes'"),
+    "optimizer": ((X, LABELS), {"optimizer": "adm"}, UnknownNameError, "did you mean 'Adam'"),
+    "loss": ((X, LABELS), {"loss": "crossentropyy"}, UnknownNameError, "no loss is called"),
+    "two-class loss for three": ((X, np.arange(120) % 3), {"loss": "bce"}, ConfigError, "use CategoricalCrossEntropy"),
+    "batch size": ((X, LABELS), {"batch_size": 0}, ConfigError, "batch_size=0"),
+    "epochs": ((X, LABELS), {"epochs": 2.5}, ConfigError, "epochs=2.5"),
+    "precision": ((X, LABELS), {"precision": "float16"}, ConfigError, "precision='float16'"),
+    "metric": ((X, LABELS), {"metrics": ["acuracy"]}, UnknownNameError, "did you mean 'accuracy'"),
+    "engine": ((X, LABELS), {"engine": "numpi"}, UnknownNameError, "did you mean 'numpy'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_line(name):
+    data, options, error, words = BAD[name]
+    with warnings.catch_warnings(), pytest.raises(error, match=".") as caught:
+        warnings.simplefilter("error")
+        fl.fit(mlp(), data, **{"epochs": 1, **options})
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
