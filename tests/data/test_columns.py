@@ -239,11 +239,17 @@ def test_real_files_end_to_end(file, target, d, cardinalities):
 
 
 def test_a_wild_number_is_held_at_the_widened_training_range_and_told():
-    train = read_table({"x": [0.0, 1.0, 2.0, 3.0], "constant here": [5.0, 5.0, 5.0, 5.0], "other": [1.5, 2.5, 3.5, 4.0]})
+    train = read_table(
+        {"x": [0.0, 1.0, 2.0, 3.0], "constant here": [5.0, 5.0, 5.0, 5.0], "other": [1.5, 2.5, 3.5, 4.0]}
+    )
     columns = Columns.fit(train, kinds={"constant here": "number"})
-    later = read_table({"x": [1e9, -1e9, 1.0, 6.0], "constant here": [9.0, 5.0, 5.0, 5.0], "other": [2.0, 2.0, 2.0, 2.0]})
+    later = read_table(
+        {"x": [1e9, -1e9, 1.0, 6.0], "constant here": [9.0, 5.0, 5.0, 5.0], "other": [2.0, 2.0, 2.0, 2.0]}
+    )
     numbers, _ = columns.transform(later)
-    low, high = columns.transform(read_table({"x": [-3.0, 6.0], "constant here": [5.0, 5.0], "other": [2.0, 2.0]}))[0][:, 0]
+    low, high = columns.transform(read_table({"x": [-3.0, 6.0], "constant here": [5.0, 5.0], "other": [2.0, 2.0]}))[0][
+        :, 0
+    ]
     np.testing.assert_array_equal(numbers[:, 0], np.float32([high, low, numbers[2, 0], high]))
     np.testing.assert_array_equal(numbers[:, 1], np.zeros(4, np.float32))
     assert "column 'x': 2 numbers far outside the training range" in " ".join(columns.notes(later))

@@ -38,7 +38,9 @@ def test_a_chain_of_elementwise_ops_needs_one_buffer_besides_the_input():
 def test_views_take_no_memory():
     plan = plan_memory(Program.of(lambda x: x.T.reshape(2, 8)[0] * 1.5, X))
     program = Program.of(lambda x: x.T[0].reshape(4, 1), X)
-    assert len(plan_memory(program).sizes) == 2  # a reshape of a column needs a copy, the transpose and the slice do not
+    assert (
+        len(plan_memory(program).sizes) == 2
+    )  # a reshape of a column needs a copy, the transpose and the slice do not
     assert len(plan.sizes) <= 4
 
 

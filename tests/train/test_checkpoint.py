@@ -36,7 +36,12 @@ def test_predictions_come_back_bit_for_bit(model, tmp_path):
     path = model.save(tmp_path / "m.safetensors")
     again = fl.load(path)
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
-    assert (again.network, again.loss, again.target, again.classes) == (model.network, model.loss, model.target, model.classes)
+    assert (again.network, again.loss, again.target, again.classes) == (
+        model.network,
+        model.loss,
+        model.target,
+        model.classes,
+    )
 
 
 def test_columns_and_embeddings_come_back(table_model, tmp_path):

@@ -134,5 +134,8 @@ def test_batch_norm_leaves_new_running_statistics_behind():
 
 
 def test_a_network_with_the_wrong_number_of_scores_is_refused():
-    with pytest.raises(ConfigError, match=r"the network gives 2 scores a row, BinaryCrossEntropy needs 1: end the network with Dense\(1\)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"the network gives 2 scores a row, BinaryCrossEntropy needs 1: end the network with Dense\(1\)",
+    ):
         fl.fit(fl.Sequential(fl.Dense(2)), (X, Y > 0.5), loss="bce")

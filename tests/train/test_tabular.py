@@ -41,7 +41,10 @@ def test_the_output_unit_and_the_loss_follow_from_the_target(kind):
 
 
 def test_counts_may_choose_poisson():
-    run = prepared(np.random.default_rng(0).poisson(8, 100), TableOptions(epochs=40, hidden=(), loss="poisson", optimizer="adam(0.05)")).train()
+    run = prepared(
+        np.random.default_rng(0).poisson(8, 100),
+        TableOptions(epochs=40, hidden=(), loss="poisson", optimizer="adam(0.05)"),
+    ).train()
     assert run.prepared.model.target.scale == 1.0
     assert (run.fit.model.predict({"x": [0.0, 1.0], "kind": ["u", "v"]}) > 0).all()
     assert run.metrics["test"]["rmse"] < 8
@@ -79,7 +82,9 @@ def test_the_default_penalty_counts_the_training_rows():
 
 def test_many_categories_are_embedded():
     rng = np.random.default_rng(0)
-    table = read_table({"town": [f"t{i % 50}" for i in range(300)], "x": rng.normal(size=300), "y": rng.choice(["n", "p"], 300)})
+    table = read_table(
+        {"town": [f"t{i % 50}" for i in range(300)], "x": rng.normal(size=300), "y": rng.choice(["n", "p"], 300)}
+    )
     found = prepare(table, "y", QUICK)
     first = found.model.network.layers[0]
     assert type(first).__name__ == "ColumnEmbedding"

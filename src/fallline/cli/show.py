@@ -45,9 +45,7 @@ def columns_of(text: str) -> int:
     """Columns that the text takes in a terminal: wide characters two, combining ones none."""
     if text.isascii():
         return len(text)
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def printable(text: object) -> str:
@@ -130,9 +128,7 @@ def _padded(text: str, width: int, right: bool) -> str:
     return blanks + text if right else text + blanks
 
 
-def _paragraphs(
-    header: Sequence[str], cells: list[list[str]], right: Collection[int], width: int
-) -> list[Line]:
+def _paragraphs(header: Sequence[str], cells: list[list[str]], right: Collection[int], width: int) -> list[Line]:
     """Each row as its first cell in bold, and the others below it, numbers with their column's name."""
     lines = []
     for row in cells:

@@ -99,15 +99,14 @@ class Columns(Record):
         return numbers, np.stack(codes, axis=1).astype(np.int32) if codes else np.zeros((table.n_rows, 0), np.int32)
 
     def notes(self, table: Table) -> list[str]:
-        """What `transform` passes over in this table: unseen categories, wild numbers, columns that the fit did not have."""
+        """What `transform` passes over in this table: unseen categories, wild numbers, columns that training lacked."""
         self._require(table)
         made = []
         for column in self.fitted:
             wild = column.outside(table) if isinstance(column, NumberColumn) else 0
             if wild:
-                made.append(
-                    f"{column_label(column.name)}: {wild} numbers far outside the training range are held at its widened edge"
-                )
+                how = "far outside the training range are held at its widened edge"
+                made.append(f"{column_label(column.name)}: {wild} numbers {how}")
             unseen = column.unseen(table) if isinstance(column, CategoryColumn) else []
             if unseen:
                 shown = ", ".join(map(cell_label, unseen[:3])) + (" …" if len(unseen) > 3 else "")

@@ -74,7 +74,9 @@ class Engine(ABC):
         """How this engine says an op: its own rule, else the scalar function that the op names for it."""
         found = self.RULES.get(op.name, op.scalar.get(self.name))
         if found is None:
-            raise GraphError(f"engine {self.name!r} has no rule for the op {op.name!r}: add one to its RULES, or use engine='numpy'")
+            raise GraphError(
+                f"engine {self.name!r} has no rule for the op {op.name!r}: add one to its RULES, or use engine='numpy'"
+            )
         return found
 
 
@@ -89,7 +91,9 @@ def get_engine(name: str | Engine = "auto") -> Engine:
     if wanted != "auto":
         engine = ENGINES[wanted]
         if not engine.is_available():
-            raise ConfigError(f"engine {wanted!r} is not installed here: pip install 'fallline[{wanted}]', or use engine='auto'")
+            raise ConfigError(
+                f"engine {wanted!r} is not installed here: pip install 'fallline[{wanted}]', or use engine='auto'"
+            )
         return engine
     return max((e for e in ENGINES.values() if e.is_available()), key=lambda e: e.speed)
 

@@ -86,7 +86,7 @@ class BoundProgram:
         self._arrays[id(node)] = array
 
     def _add_copies(self, plan: Plan) -> None:
-        """Donated outputs that could not be written in place; one that reads an input is saved before any input changes."""
+        """Donated outputs that could not be written in place; what reads an input is saved before any input changes."""
         pairs = [(self.outputs[out], self.inputs[into]) for out, into in plan.copies]
         saved = []
         for source, target in pairs:
@@ -102,7 +102,11 @@ def _run_loop(
     bound: BoundProgram, n_carry: int, n_scan: int, watch: int | None,
     carry: Sequence[np.ndarray], scanned: Sequence[np.ndarray], data: Sequence[np.ndarray], indices: np.ndarray,
 ) -> LoopResult:  # fmt: skip
-    kept, scans, batch = bound.inputs[:n_carry], bound.inputs[n_carry : n_carry + n_scan], bound.inputs[n_carry + n_scan :]
+    kept, scans, batch = (
+        bound.inputs[:n_carry],
+        bound.inputs[n_carry : n_carry + n_scan],
+        bound.inputs[n_carry + n_scan :],
+    )
     outs = bound.outputs[n_carry:]
     steps = len(indices)
     with bound.lock:

@@ -20,6 +20,8 @@ def fold(program: Program) -> Program:
         if not foldable or node.size > LARGEST:
             return None
         with np.errstate(all="ignore"):
-            return as_value(np.asarray(node.op.forward(*(a.attrs["value"] for a in args), **node.attrs), dtype=node.dtype))
+            return as_value(
+                np.asarray(node.op.forward(*(a.attrs["value"] for a in args), **node.attrs), dtype=node.dtype)
+            )
 
     return rewrite(program, visit)

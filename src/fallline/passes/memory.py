@@ -56,7 +56,9 @@ class _Planner:
             if node.op.name == "input":
                 self.plan.place[id(node)] = self._new(node.spec.nbytes)
             elif self._owns(node):
-                self.plan.place[id(node)] = self.plan.place[taken[id(node)]] if id(node) in taken else self._buffer(at, node)
+                self.plan.place[id(node)] = (
+                    self.plan.place[taken[id(node)]] if id(node) in taken else self._buffer(at, node)
+                )
                 self._release(at, node)
         return self.plan
 
@@ -94,7 +96,13 @@ class _Planner:
             written = position[id(node)]
             in_time = written > last or (written == last and self._may_overwrite(node, target))
             read_as_output = any(self.root[id(v)] is target for v in self.program.outputs)
-            if self._owns(node) and node.op.name != "input" and id(node) not in taken and in_time and not read_as_output:
+            if (
+                self._owns(node)
+                and node.op.name != "input"
+                and id(node) not in taken
+                and in_time
+                and not read_as_output
+            ):
                 taken[id(node)] = id(target)
             else:
                 self.plan.copies.append((out, into))

@@ -67,14 +67,18 @@ def read_model(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"no model at {path}: give the file, or the folder of a run that holds {FILE_NAME}")
     about, arrays = _read(source)
     if about.get("format") != FORMAT:
-        raise ModelFileError(f"{source} has model format {about.get('format')}, this version reads {FORMAT}: update fallline")
+        raise ModelFileError(
+            f"{source} has model format {about.get('format')}, this version reads {FORMAT}: update fallline"
+        )
     if about.get("checksum") != _checksum(arrays):
         raise ModelFileError(f"{source} is damaged: its arrays do not match their checksum; copy or train it again")
     try:
         parts = {name: from_json(about[name]) for name in _RECORDS}
         parts["network"] = fill_leaves(parts["network"], arrays)
     except (FalllineError, KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{source} cannot be rebuilt: {error} (import the module that defines your own records first)") from None
+        raise ModelFileError(
+            f"{source} cannot be rebuilt: {error} (import the module that defines your own records first)"
+        ) from None
     if set(leaves(parts["network"])) != set(arrays):
         raise ModelFileError(f"{source} is damaged: its arrays do not fit its network; copy or train it again")
     return {**parts, "notes": about.get("notes", {})}

@@ -55,7 +55,9 @@ def n_rows(x: Any) -> int:
     """The number of rows of a tree of arrays; DataError where the arrays differ."""
     sizes = {len(leaf) for leaf in leaves(x).values()}
     if len(sizes) != 1:
-        raise DataError(f"the input arrays have {' and '.join(map(str, sorted(sizes)))} rows: they must have equally many")
+        raise DataError(
+            f"the input arrays have {' and '.join(map(str, sorted(sizes)))} rows: they must have equally many"
+        )
     return sizes.pop()
 
 
@@ -75,7 +77,9 @@ def _as_input(x: Any, dtype: Any, name: str) -> np.ndarray:
     if array.dtype.kind == "O":
         array = _from_objects(array, name)
     if array.dtype.kind not in "fiub":
-        raise DataError(f"{name} holds {array.dtype}, numbers are needed: use fl.read_table, or encode the text columns first")
+        raise DataError(
+            f"{name} holds {array.dtype}, numbers are needed: use fl.read_table, or encode the text columns first"
+        )
     if array.ndim == 0 or not len(array):
         raise DataError(f"{name} of shape {array.shape} has no rows")
     if array.dtype.kind in "iu" and array.dtype.itemsize > 1 and np.abs(array).max(initial=0) <= INT32_MAX:
@@ -85,7 +89,9 @@ def _as_input(x: Any, dtype: Any, name: str) -> np.ndarray:
         at = np.argwhere(~np.isfinite(array))[0]
         column = f", column {names[at[1]]!r}" if names and len(at) > 1 else f", column {at[1]}" if len(at) > 1 else ""
         value = array[tuple(at)]
-        raise DataError(f"{name} holds {value} in row {at[0]}{column}: fill or drop it (fl.read_table fills missing cells itself)")
+        raise DataError(
+            f"{name} holds {value} in row {at[0]}{column}: fill or drop it (fl.read_table fills missing cells itself)"
+        )
     return array
 
 
@@ -105,7 +111,9 @@ def class_codes(classes: tuple[Any, ...], y: Any) -> np.ndarray:
     except KeyError as error:
         label = error.args[0]
         shown = ", ".join(map(repr, classes[:6])) + (" …" if len(classes) > 6 else "")
-        raise DataError(f"y holds {label!r} in row {labels.index(label)}, which is none of the classes ({shown})") from None
+        raise DataError(
+            f"y holds {label!r} in row {labels.index(label)}, which is none of the classes ({shown})"
+        ) from None
 
 
 def finite_targets(y: Any) -> np.ndarray:
@@ -114,7 +122,9 @@ def finite_targets(y: Any) -> np.ndarray:
     if array.dtype.kind == "O":
         array = _from_objects(array, "y")
     if array.dtype.kind not in "fiub":
-        raise DataError(f"y holds {array.dtype}, a regression needs numbers: use a classification loss, or another target")
+        raise DataError(
+            f"y holds {array.dtype}, a regression needs numbers: use a classification loss, or another target"
+        )
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
         at = np.argwhere(~np.isfinite(array))[0]

@@ -29,7 +29,12 @@ from fallline.train.stopping import StoppingRule, as_rule
 from fallline.train.trainer import Fit, Trainer
 
 PRECISIONS = ("float32", "float64")
-LOSS_OF = {"binary": "BinaryCrossEntropy", "classes": "CategoricalCrossEntropy", "numbers": "SquaredError", "counts": "SquaredError"}
+LOSS_OF = {
+    "binary": "BinaryCrossEntropy",
+    "classes": "CategoricalCrossEntropy",
+    "numbers": "SquaredError",
+    "counts": "SquaredError",
+}
 
 
 def fit(
@@ -69,37 +74,29 @@ def fit(
     progress        True shows a bar in a terminal and plain lines elsewhere
     raises          ConfigError, DataError; NonFiniteError when not even one epoch stayed finite
     """
-    if not isinstance(network, Layer):
-        raise ConfigError(f"fit trains a layer such as Sequential(Dense(16), ReLU(), Dense(1)), given {type(network).__name__}")
-    dtype = np.dtype(_one_of("precision", precision, PRECISIONS))
-    x, y = _pair(data, "data", dtype)
-    target, loss = choose_target(y, None if loss is None else as_record(loss, Loss))
-    encoded = encode_targets(loss, target, y, dtype)
-    weights = row_weights(sample_weight, class_weight, encoded, _classes(target))
-    examples = drop_absent(Examples(x, encoded, weights.astype(dtype)))
-    train, judged = _validation(examples, validation, loss, target, dtype, seed)
-    model = start_model(network, train, loss, target, engine, seed)
-    show = Progress(quiet=not progress)
-    trainer = Trainer(
-        model=model,
-        optimizer=as_record(optimizer, Optimizer),
-        train=train,
-        validation=judged,
-        penalties=(*([L1(l1)] if l1 else []), *([L2(l2)] if l2 else []), *penalties),
-        epochs=_count("epochs", epochs),
-        batch_size=batch_rows(batch_size, len(train)),
-        shuffle=shuffle,
-        seed=seed,
-        early_stopping=as_rule(early_stopping),
-        metrics=tuple(metrics),
-        consumers=[show, *callbacks],
-    )
-    with show:
-        return trainer.run()
+    train, judged, target, loss = _rows(data, validation, loss, sample_weight, class_weight, precision, seed)
+    with Progress(quiet=not progress) as show:
+        return Trainer(
+            start_model(network, train, loss, target, engine, seed),
+            as_record(optimizer, Optimizer),
+            train,
+            judged,
+            penalties=(*[L1(l1)] * bool(l1), *[L2(l2)] * bool(l2), *penalties),
+            epochs=_count("epochs", epochs),
+            batch_size=batch_rows(batch_size, len(train)),
+            shuffle=shuffle,
+            seed=seed,
+            early_stopping=as_rule(early_stopping),
+            metrics=tuple(metrics),
+            consumers=[show, *callbacks],
+        ).run()
 
 
 def start_model(network: Layer, train: Examples, loss: Loss, target: Any, engine: str | Engine, seed: int) -> Model:
     """The model before training: the network filled for these rows and checked against the loss."""
+    if not isinstance(network, Layer):
+        given = type(network).__name__
+        raise ConfigError(f"fit trains a layer such as Sequential(Dense(16), ReLU(), Dense(1)), given {given}")
     specs = map_leaves(lambda _, leaf: Spec(leaf.shape, leaf.dtype), take_rows(train.x, np.s_[:2]))
     filled = network if network.is_filled else network.build(specs, np.random.default_rng(seed))
     n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
@@ -120,7 +117,9 @@ def choose_target(y: np.ndarray, loss: Loss | None) -> tuple[ClassTarget | Numbe
     if len(labels) < 2:
         raise DataError(f"y is {labels[0]!r} in every row: at least two classes are needed")
     if loss.n_scores(len(labels), 1) == 1 and len(labels) > 2:
-        raise ConfigError(f"{type(loss).__name__} tells two classes apart, y has {len(labels)}: use CategoricalCrossEntropy")
+        raise ConfigError(
+            f"{type(loss).__name__} tells two classes apart, y has {len(labels)}: use CategoricalCrossEntropy"
+        )
     return ClassTarget("y", tuple(labels)), loss
 
 
@@ -160,18 +159,29 @@ def _pair(data: Any, name: str, dtype: np.dtype) -> tuple[Any, np.ndarray]:
     return x, y
 
 
+def _rows(
+    data: Any, validation: Any, loss: Any, sample_weight: Any, class_weight: Any, precision: str, seed: int
+) -> tuple[Examples, Examples | None, ClassTarget | NumberTarget, Loss]:
+    """The rows to train on and to judge by, how their targets are encoded, and the loss."""
+    dtype = np.dtype(_one_of("precision", precision, PRECISIONS))
+    x, y = _pair(data, "data", dtype)
+    target, loss = choose_target(y, None if loss is None else as_record(loss, Loss))
+    encoded = encode_targets(loss, target, y, dtype)
+    weights = row_weights(sample_weight, class_weight, encoded, _classes(target)).astype(dtype)
+    return *_validation(Examples(x, encoded, weights), validation, loss, target, seed), target, loss
+
+
 def _validation(
-    examples: Examples, validation: Any, loss: Loss, target: Any, dtype: np.dtype, seed: int
+    examples: Examples, validation: Any, loss: Loss, target: Any, seed: int
 ) -> tuple[Examples, Examples | None]:
+    """The rows to train on and those to judge by; rows of weight 0 are in neither."""
+    dtype, present = examples.w.dtype, drop_absent(examples)
     if validation is None or validation == 0:
-        return examples, None
+        return present, None
     if isinstance(validation, (tuple, list)):
         x, y = _pair(validation, "validation", dtype)
         encoded = encode_targets(loss, target, y, dtype)
-        return examples, Examples(x, encoded, np.ones(len(encoded), dtype))
-    strata = examples.y if _classes(target) else None
-    split = split_rows(len(examples), validation=validation, test=0, seed=seed, y=strata)
-    train, judged = examples.take(split.train), examples.take(split.validation)
-    return drop_absent(train), judged
-
-
+        return present, Examples(x, encoded, np.ones(len(encoded), dtype))
+    strata = present.y if _classes(target) else None
+    split = split_rows(len(present), validation=validation, test=0, seed=seed, y=strata)
+    return drop_absent(present.take(split.train)), present.take(split.validation)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fallline.core.errors import ConfigError, DataError
-from fallline.core.tree import leaves, map_leaves
+from fallline.core.tree import leaves
 from fallline.data.columns import Columns
 from fallline.data.table import Table, read_table
 from fallline.data.target import ClassTarget, NumberTarget
@@ -18,7 +18,7 @@ from fallline.engines.engine import get_engine
 from fallline.losses.loss import Loss
 from fallline.nn.layer import Layer
 from fallline.train.checkpoint import read_model, write_model
-from fallline.train.examples import as_inputs, class_codes, finite_targets, n_rows, row_weights
+from fallline.train.examples import as_inputs, class_codes, finite_targets, n_rows, row_weights, take_rows
 from fallline.train.metrics import classification_metrics, regression_metrics
 from fallline.train.step import loss_of, scorer
 
@@ -116,7 +116,7 @@ def score_rows(network: Layer, x: Any, engine: str) -> np.ndarray:
     total, parts, running = n_rows(x), [], get_engine(engine)
     found = list(leaves(network).values())
     for start in range(0, total, CHUNK):
-        part = map_leaves(lambda _, leaf, s=start: leaf[s : s + CHUNK], x)
+        part = take_rows(x, np.s_[start : start + CHUNK])
         parts.append(scorer(network, part, running)(*found, *leaves(part).values())[0])
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -151,5 +151,3 @@ def metrics_of(
     if model.classes:
         return found | classification_metrics(answers, encoded.astype(np.int64), weights, **chosen)
     return found | regression_metrics(answers, model.target.decode(encoded.astype(np.float64)), weights, **chosen)
-
-

@@ -40,7 +40,8 @@ class Culprit:
         if self.given:
             return "the weights or the data are not finite: check the starting weights and the input"
         if self.where == "optimizer" or self.largest > LARGE:
-            return f"the values have grown to {self.largest:.1e}, so the learning rate is too high: lower it or clip the gradients with ClipNorm"
+            cure = "lower it or clip the gradients with ClipNorm"
+            return f"the values have grown to {self.largest:.1e}, so the learning rate is too high: {cure}"
         if self.op in ("log", "divide", "sqrt", "power"):
             return f"{self.op} of a number outside its range: keep its argument away from 0"
         return f"{self.op} overflowed on values of size {self.largest:.1e}: scale the inputs or lower the learning rate"

@@ -79,7 +79,7 @@ class Step:
         return network, dict(zip(state, carry[len(paths) :], strict=True))
 
     def program(self, state: Arrays, x: Any, y: Any, w: Any) -> Program:
-        """(parameters, buffers, state; lr, t, key; x, y, w) -> (parameters, buffers, state; watch, loss, gradient norm)."""
+        """(parameters, buffers, state; lr, t, key; x, y, w) -> (parameters, buffers, state; the recorded numbers)."""
         found = leaves(self.network)
         params = {p: found[p] for p in self.params}
         buffers = {p: found[p] for p in self.buffers}
@@ -88,7 +88,9 @@ class Step:
         names = ("", "", "", "lr", "t", "key", "x", "y", "w")
         return Program.of(self._build, params, buffers, state, number, number, key, x, y, w, names=names)
 
-    def _build(self, params: Arrays, buffers: Arrays, state: Arrays, lr: Any, t: Any, key: Any, x: Any, y: Any, w: Any) -> Any:
+    def _build(
+        self, params: Arrays, buffers: Arrays, state: Arrays, lr: Any, t: Any, key: Any, x: Any, y: Any, w: Any
+    ) -> Any:
         network = with_leaves(self.network, {**params, **buffers})
         run = Run.of(network, training=True, key=key)
         losses = self._losses(network, x, y, run)
@@ -97,7 +99,9 @@ class Step:
         for penalty in self.penalties:
             with scope("penalty"):
                 objective = objective + penalty(params) * (w.shape[0] / self.batch)
-        gradients = dict(zip(params, pullback([objective], [np.ones((), objective.dtype)], list(params.values())), strict=True))
+        gradients = dict(
+            zip(params, pullback([objective], [np.ones((), objective.dtype)], list(params.values())), strict=True)
+        )
         with scope("gradient_norm"):
             norm = sqrt(sum(dot(g, g) for g in gradients.values())) if gradients else objective * 0.0
         with scope("optimizer"):
@@ -111,7 +115,9 @@ class Step:
         with scope("loss"):
             losses = as_value(self.loss(score, y))
         if losses.shape != (score.shape[0],):
-            raise ShapeError(f"{self.loss!r} gives {losses.spec} for {score.shape[0]} rows: it must give one number a row")
+            raise ShapeError(
+                f"{self.loss!r} gives {losses.spec} for {score.shape[0]} rows: it must give one number a row"
+            )
         return losses
 
     def loop(self, state: Arrays, x: Any, y: Any, w: Any) -> Loop:
@@ -135,14 +141,19 @@ def scorer(network: Layer, x: Any, engine: Engine) -> Call:
     """The compiled function (leaves, x leaves) -> [scores] of a network in evaluation mode."""
 
     def build() -> Call:
-        return engine.compile(Program.of(lambda found, rows: row_scores(with_leaves(network, found), rows, EVAL), leaves(network), x))
+        return engine.compile(
+            Program.of(lambda found, rows: row_scores(with_leaves(network, found), rows, EVAL), leaves(network), x)
+        )
 
     return COMPILED.get(("scores", key_of(network), _specs(x), engine.name), build)
 
 
 def loss_of(loss: Loss, score: Any, y: Any, engine: Engine) -> np.ndarray:
     """The losses of rows from their scores."""
-    call = COMPILED.get(("loss", key_of(loss), _specs(score), _specs(y), engine.name), lambda: engine.compile(Program.of(loss, score, y)))
+    call = COMPILED.get(
+        ("loss", key_of(loss), _specs(score), _specs(y), engine.name),
+        lambda: engine.compile(Program.of(loss, score, y)),
+    )
     return call(score, y)[0]
 
 
@@ -152,8 +163,12 @@ def check_scores(network: Layer, loss: Loss, x: Any, wanted: int) -> None:
     shape = program.outputs[0].shape
     given = 1 if len(shape) == 1 else shape[-1]
     if len(shape) > 2 or given != wanted:
-        shown = f"gives {given} score{'s' * (given != 1)} a row" if len(shape) <= 2 else f"gives an array of shape {shape}"
-        raise ConfigError(f"the network {shown}, {type(loss).__name__} needs {wanted}: end the network with Dense({wanted})")
+        shown = (
+            f"gives {given} score{'s' * (given != 1)} a row" if len(shape) <= 2 else f"gives an array of shape {shape}"
+        )
+        raise ConfigError(
+            f"the network {shown}, {type(loss).__name__} needs {wanted}: end the network with Dense({wanted})"
+        )
 
 
 def _specs(tree: Any) -> Hashable:

@@ -34,8 +34,12 @@ from fallline.train.trainer import Fit, Trainer
 
 FEWEST_ROWS = 10
 PRIOR = 10.0  # λ of the default penalty; heart.csv, ten seeds: test AUC 0.884 without it, 0.894 with it
-OUTPUT_INIT = Normal(scale=0.01)  # the untrained network says nearly the same of every row, so no early epoch unlearns noise
-BASELINE_RATE = 0.01  # a linear model has no curvature to fear: ten times the network's default reaches its optimum sooner
+OUTPUT_INIT = Normal(
+    scale=0.01
+)  # the untrained network says nearly the same of every row, so no early epoch unlearns noise
+BASELINE_RATE = (
+    0.01  # a linear model has no curvature to fear: ten times the network's default reaches its optimum sooner
+)
 
 
 @record
@@ -131,7 +135,9 @@ class Prepared:
         """The network without hidden layers; an embedded category has one number a level, as one-hot would."""
         units = tuple(1 for _ in self.model.columns.cardinalities) if self.model.columns else ()
         network = Sequential(*_first(self.model.columns, units), Dense(_n_scores(self.model.loss, self.model.target)))
-        made = start_model(network, self.examples, self.model.loss, self.model.target, self.model.engine, self.options.seed)
+        made = start_model(
+            network, self.examples, self.model.loss, self.model.target, self.model.engine, self.options.seed
+        )
         return replace(made, columns=self.model.columns)
 
 
@@ -175,7 +181,9 @@ def prepare(table: Table, target: str | int | None, options: TableOptions) -> Pr
     raises  DataError, ConfigError: everything the user can mend, in one line
     """
     if table.n_rows < FEWEST_ROWS:
-        raise DataError(f"{table.name} has {table.n_rows} rows, too few to train, validate and test: give at least {FEWEST_ROWS}")
+        raise DataError(
+            f"{table.name} has {table.n_rows} rows, too few to train, validate and test: give at least {FEWEST_ROWS}"
+        )
     name = find_target(table, target)
     wanted = None if options.loss is None else as_record(options.loss, Loss)
     kind, reason = infer_target(table, name, wanted.task if wanted else None)
@@ -199,7 +207,7 @@ def prepare(table: Table, target: str | int | None, options: TableOptions) -> Pr
 
 
 def tabular_network(columns: Columns, options: TableOptions, n_scores: int) -> Sequential:
-    """Embeddings where there are categories with many levels, then (Dense, activation, Dropout) for each hidden layer."""
+    """Embeddings of categories with many levels, then (Dense, activation, Dropout) for each hidden layer."""
     units = tuple(embedding_units(c) for c in columns.cardinalities)
     layers: list[Layer] = _first(columns, units)
     for n in options.hidden:
@@ -210,7 +218,7 @@ def tabular_network(columns: Columns, options: TableOptions, n_scores: int) -> S
 
 
 def embedding_units(cardinality: int) -> int:
-    """The width of an embedding: 1.6 · levels^0.56, at most 16.   source: the rule of thumb of fastai's tabular models"""
+    """The width of an embedding: 1.6 · levels^0.56, at most 16.   source: the rule of thumb of fastai"""
     return min(16, max(2, round(1.6 * cardinality**0.56)))
 
 
@@ -225,4 +233,3 @@ def _n_scores(loss: Loss, target: ClassTarget | NumberTarget) -> int:
 def _takes_any_number(loss: Loss) -> bool:
     """Whether targets may be shifted and scaled; a loss for counts or positive numbers needs them as they are."""
     return bool(loss.allowed(np.array([-1.0])).all())
-

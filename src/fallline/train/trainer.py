@@ -138,7 +138,9 @@ class Trainer:
                 result = self._train(indices, carry, state)
                 watched, losses, norm = result.records
                 if not math.isfinite(watched[-1]):
-                    self.failure = self._explain(carry, state, indices, result.steps - 1, f"in epoch {epoch}, batch {done + result.steps}")
+                    self.failure = self._explain(
+                        carry, state, indices, result.steps - 1, f"in epoch {epoch}, batch {done + result.steps}"
+                    )
                     return
                 carry = result.carry
                 total += float(losses.sum(dtype=np.float64))
@@ -186,7 +188,9 @@ class Trainer:
         column = "validation_loss" if self.validation is not None else "train_loss"
         losses = tuple(self.history[column][1:]) if len(self.history) > 1 else ()
         at = range(first, first + steps)
-        return np.array([self.optimizer.rate_at(s, steps_per_epoch=self.batches, epochs=self.epochs, history=losses) for s in at])
+        return np.array(
+            [self.optimizer.rate_at(s, steps_per_epoch=self.batches, epochs=self.epochs, history=losses) for s in at]
+        )
 
     def _batch_specs(self, rows: int) -> tuple[Any, Spec, Spec]:
         """The Specs of a batch of that many rows."""
@@ -232,7 +236,7 @@ class Trainer:
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """The first Ctrl-C ends training after the running engine call, with the best weights; the second one at once."""
+        """The first Ctrl-C ends training after the running engine call, the second one at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -1,0 +1,135 @@
+"""Describe: columns, target, output unit, loss and network in words and rows, for `train` and `inspect`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fallline.core.spec import Spec
+from fallline.core.tree import leaves
+from fallline.data.columns import Columns
+from fallline.data.table import Table, cell_label
+from fallline.data.target import ClassTarget, NumberTarget
+from fallline.losses.loss import Loss
+from fallline.nn.layer import count_parameters, summary
+from fallline.train.model import Model
+
+MOST_COLUMNS = 40  # shown one by one; beyond that, neighbours of one kind share a line
+MOST_CLASSES = 6
+METRIC_NAMES = {"auc": "AUC", "log_loss": "log loss", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
+IN_UNITS = ("rmse", "mae", "loss")  # metrics of any size; the others are near 0..1
+NAMELESS = "(nameless)"
+
+Row = tuple[str, ...]
+
+
+def column_rows(columns: Columns) -> list[Row]:
+    """(column, taken for, detail) of every column; in a wide table neighbours of one kind share a row."""
+    rows = [(name or NAMELESS, kind, detail) for name, kind, detail in columns.describe()]
+    if len(rows) <= MOST_COLUMNS:
+        return list(rows)
+    runs: list[list[tuple[str, str, str]]] = []
+    for row in rows:
+        if runs and runs[-1][-1][1] == row[1]:
+            runs[-1].append(row)
+        else:
+            runs.append([row])
+    return [run[0] if len(run) == 1 else _run_row(run) for run in runs]
+
+
+def _run_row(run: Sequence[tuple[str, str, str]]) -> Row:
+    return f"{run[0][0]} … {run[-1][0]}", run[0][1], f"{len(run)} columns, the first: {run[0][2]}"
+
+
+def target_text(table: Table, target: ClassTarget | NumberTarget) -> str:
+    """The target's values: each class with its rows, or the range and the mean."""
+    cells = table.column(target.name)
+    if isinstance(target, NumberTarget):
+        y = target.decode(target.encode(table))
+        return f"{y.min():g} … {y.max():g}, mean {y.mean():.4g}"
+    codes = target.encode(table)
+    counts = np.bincount(codes, minlength=len(target.classes))
+    shown = [f"{cell_label(c)} {n}" for c, n in zip(target.classes, counts, strict=True)][:MOST_CLASSES]
+    more = len(target.classes) - len(shown)
+    return f"rows of {', '.join(shown)}" + (f" and {more} more classes" if more else "") if len(cells) else ""
+
+
+def loss_name(loss: Loss) -> str:
+    """binary cross-entropy, squared error, Huber(delta=2.0) …"""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(loss).__name__).lower().replace("cross entropy", "cross-entropy")
+    settings = repr(loss).partition("(")[2].rstrip(")")
+    return f"{words} ({settings})" if settings else words
+
+
+def output_unit(loss: Loss, n_scores: int) -> str:
+    """What the loss makes of a score, found by asking it: linear, sigmoid, softmax or exponential."""
+    if n_scores > 1:
+        answer = np.asarray(loss.predict(np.linspace(-1.0, 1.0, 2 * n_scores).reshape(2, n_scores)))
+        return "softmax" if answer.ndim == 2 and np.allclose(answer.sum(axis=1), 1) else "linear"
+    scores = np.array([-1.0, 0.0, 2.0])
+    known = {"linear": scores, "sigmoid": 1 / (1 + np.exp(-scores)), "exponential": np.exp(scores)}
+    answer = np.asarray(loss.predict(scores))
+    return next((name for name, values in known.items() if np.allclose(answer, values)), "own")
+
+
+def n_scores_of(model: Model) -> int:
+    return model.loss.n_scores(len(model.classes), 1)
+
+
+def unit_text(model: Model) -> str:
+    """1 sigmoid unit, softmax over 3 units, 1 linear unit …"""
+    n = n_scores_of(model)
+    unit = output_unit(model.loss, n)
+    return f"softmax over {n} units" if unit == "softmax" else f"{n} {unit} unit{'s' * (n > 1)}"
+
+
+def input_specs(columns: Columns) -> Any:
+    """The Specs of the arrays that the columns give, for two rows."""
+    numbers = Spec((2, len(columns.feature_names)), np.float32)
+    return (numbers, Spec((2, len(columns.code_names)), np.int32)) if columns.cardinalities else numbers
+
+
+def network_rows(model: Model) -> list[Row]:
+    """(layer, output, parameters) from the input to the sum; (array, shape, numbers) where no table tells the input."""
+    if model.columns is None:
+        found = leaves(model.network, "param")
+        rows: list[Row] = [(path, _shape_text(leaf.shape), f"{leaf.size:,}") for path, leaf in found.items()]
+        return [*rows, ("in all", "", f"{count_parameters(model.network):,}")]
+    specs = input_specs(model.columns)
+    numbers = specs[0] if isinstance(specs, tuple) else specs
+    rows = [(f"input, {numbers.shape[1]} numbers", _rows_text(numbers.shape), "")]
+    if isinstance(specs, tuple):
+        rows.append((f"input, {specs[1].shape[1]} categories", _rows_text(specs[1].shape), ""))
+    for row in summary(model.network, specs):
+        rows.append((row.layer, _rows_text(row.output), f"{row.n_parameters:,}" if row.n_parameters else ""))
+    rows.append((f"output, {unit_text(model)}", "", ""))
+    return [*rows, ("in all", "", f"{count_parameters(model.network):,}")]
+
+
+def _rows_text(shape: Any) -> str:
+    """(2, 64) -> (n, 64): the first axis is that of the rows."""
+    if isinstance(shape, tuple) and all(isinstance(n, int) for n in shape):
+        return "(" + ", ".join(["n", *map(str, shape[1:])]) + ")"
+    return str(shape)
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape)) or "1"
+
+
+def metric_text(name: str, value: float | None) -> str:
+    """A metric for the eye: four decimals, or four digits where it has a unit."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.4g}" if name in IN_UNITS else f"{value:.4f}"
+
+
+def metric_rows(parts: dict[str, dict[str, float] | None]) -> tuple[list[str], list[list[str]]]:
+    """Header and one row a metric, one column a part; the loss is left out, it repeats a metric in other units."""
+    known = {title: found for title, found in parts.items() if found}
+    names = [name for name in next(iter(known.values())) if name != "loss"]
+    rows = [[METRIC_NAMES.get(n, n), *(metric_text(n, found.get(n)) for found in known.values())] for n in names]
+    return ["", *known], rows
