@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 # Functions and plain classes by home; records and ops need no entry, their registries know them.
 _HOMES = {
     "fallline.autodiff.functions": ("grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"),
-    "fallline.autodiff.check": ("check_gradients",),
+    "fallline.autodiff.check": ("GradientReport", "check_gradients"),
     "fallline.core.record": ("Record", "buffer", "from_json", "param", "record", "setting", "to_json"),
     "fallline.core.spec": ("Spec", "spec"),
     "fallline.core.errors": ("FalllineError",),
@@ -30,11 +30,13 @@ _HOMES = {
     "fallline.graph.program": ("Program",),
     "fallline.graph.value": ("Value",),
     "fallline.nn.layer": ("Layer", "count_parameters", "summary"),
+    "fallline.nn.activations": ("Activation", "activations"),
+    "fallline.nn.initializers": ("Initializer",),
     "fallline.nn.run": ("EVAL", "Run"),
     "fallline.losses.loss": ("Loss",),
     "fallline.optim.optimizer": ("Optimizer",),
     "fallline.optim.schedules": ("Schedule",),
-    "fallline.optim.average": ("ewa",),
+    "fallline.optim.average": ("ewa", "ewa_window"),
     "fallline.train.events": ("Stop",),
     "fallline.train.history": ("History",),
     "fallline.train.model": ("Model", "load"),

@@ -26,10 +26,10 @@ NAMELESS = "(nameless)"
 Row = tuple[str, ...]
 
 
-def column_rows(columns: Columns) -> list[Row]:
-    """(column, taken for, detail) of every column; in a wide table neighbours of one kind share a row."""
+def column_rows(columns: Columns, most: int | None = MOST_COLUMNS) -> list[Row]:
+    """(column, taken for, detail) of every column; with more than `most`, neighbours of one kind share a row."""
     rows = [(name or NAMELESS, kind, detail) for name, kind, detail in columns.describe()]
-    if len(rows) <= MOST_COLUMNS:
+    if most is None or len(rows) <= most:
         return list(rows)
     runs: list[list[tuple[str, str, str]]] = []
     for row in rows:
@@ -88,8 +88,8 @@ def unit_text(model: Model) -> str:
 
 def input_specs(columns: Columns) -> Any:
     """The Specs of the arrays that the columns give, for two rows."""
-    numbers = Spec((2, len(columns.feature_names)), np.float32)
-    return (numbers, Spec((2, len(columns.code_names)), np.int32)) if columns.cardinalities else numbers
+    numbers = Spec((2, len(columns.feature_names)), np.dtype(np.float32))
+    return (numbers, Spec((2, len(columns.code_names)), np.dtype(np.int32))) if columns.cardinalities else numbers
 
 
 def network_rows(model: Model) -> list[Row]:
@@ -133,3 +133,11 @@ def metric_rows(parts: dict[str, dict[str, float] | None]) -> tuple[list[str], l
     names = [name for name in next(iter(known.values())) if name != "loss"]
     rows = [[METRIC_NAMES.get(n, n), *(metric_text(n, found.get(n)) for found in known.values())] for n in names]
     return ["", *known], rows
+
+
+def name_text(name: str) -> str:
+    return name or NAMELESS
+
+
+def kind_text(kind: str, n_classes: int) -> str:
+    return f"{n_classes} classes" if kind in ("binary", "classes") else kind

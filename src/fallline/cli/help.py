@@ -35,10 +35,10 @@ def help_page(command: Any, ctx: Any) -> str:
     lines = [*show.wrap(" ".join([*usage, "[OPTIONS]"]), width, "    "), "", *show.wrap(command.help or "", width)]
     sections = {"Commands": [(name, sub.help or "") for name, sub in subcommands.items()]}
     sections["Arguments"] = [(p.metavar or p.name.upper(), p.help or "") for p in arguments]
+    sections["Options"] = []
     for p in params:
         if p not in arguments:
             sections.setdefault(getattr(p, "rich_help_panel", None) or "Options", []).append(_option(p))
-    sections["Options"] = sections.pop("Options", [])
     for title, rows in sections.items():
         if rows:
             lines += ["", f"{title}:", *("  " + line for line in show.definitions(rows, width - 2))]

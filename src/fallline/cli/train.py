@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fallline.cli import describe, show
 from fallline.cli.flags import Data, Delimiter, Encoding, Header, Json, Missing, Target, from_flags, read, with_flags
-from fallline.cli.result import Folder, json_text, result_of
+from fallline.cli.result import FILES, RunFolder, json_text, result_of
 from fallline.cli.words import in_flags
-from fallline.data.table import Table
-from fallline.train.events import Ended, Event, Started
+from fallline.train.events import Consumer, Ended, Event
 from fallline.train.progress import Progress
 from fallline.train.tabular import Prepared, TableOptions, TableRun, prepare
 
 EXAMPLES = """
 fallline train breast-cancer
 fallline train heart.csv --target AHD
-fallline train prices.parquet --target -1 --hidden 128,64 --activation gelu
-fallline train rings.csv --loss poisson --schedule "cosine(0.01)" --epochs 300
+fallline train prices.parquet --hidden 128,64 --activation gelu --seed 1
+fallline train rings.csv --loss poisson --schedule "cosine(0.01)"
 fallline train heart.csv --target AHD --json > result.json
 """
-NAMES = ("delimiter", "header", "encoding", "missing", *describe.field_names(TableOptions))
+NAMES = ("delimiter", "encoding", "missing", *(f.name for f in dataclasses.fields(TableOptions)))  # type: ignore[arg-type]
+WHY = {
+    "binary": "for two classes",
+    "classes": "for more than two classes",
+    "numbers": "for numbers",
+    "counts": "for numbers",
+}
 LONG = 5.0  # seconds of training after which a word says that the baseline comes next
+
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="DIR", help="where to keep the run (default runs/NAME of DATA)")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")]
 
 
 @with_flags(TableOptions)
@@ -33,15 +45,110 @@ def train(
     data: Data,
     *,
     target: Target = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="the run's folder; not given: runs/ and the table's name"),
-    ] = None,
+    out: Out = None,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
+    quiet: Quiet = False,
     delimiter: Delimiter = None,
     header: Header = None,
     encoding: Encoding = None,
     missing: Missing = None,
     **fields: str | None,
-) -> None: ...
+) -> None:
+    options = from_flags(TableOptions, fields)
+    prepared = prepare(read(data, delimiter, header, encoding, missing), target, options)
+    folder = RunFolder.open(out or Path("runs") / prepared.table.name)
+    say = (lambda lines: None) if quiet or json else show.emit
+    try:
+        say(opening(prepared, target))
+        run = _train(prepared, quiet)
+    except BaseException:
+        folder.discard()
+        raise
+    result = result_of(run)
+    say(["", *metrics_table(run), *verdict(run)])
+    folder.keep(run, result)
+    say(closing(folder))
+    if json:
+        print(json_text(result))
+
+
+def _train(prepared: Prepared, quiet: bool) -> TableRun:
+    sys.stdout.flush()  # what was said comes before the progress, which goes to standard error
+    with Progress(quiet=quiet) as progress:
+        return prepared.train([progress, *([] if quiet else [_announce_baseline()])])
+
+
+def _announce_baseline() -> Consumer:
+    """A consumer that says what goes on after a long training, when the baseline takes its time as well."""
+    start = time.monotonic()
+
+    def look(event: Event) -> None:
+        if isinstance(event, Ended) and time.monotonic() - start > LONG:
+            print("next: the linear baseline, on the same rows", file=sys.stderr, flush=True)
+
+    return look
+
+
+def opening(prepared: Prepared, target: str | None) -> list[show.Line | str]:
+    """What was decided before training: columns, target, output unit and loss, split, network."""
+    table, model, width = prepared.table, prepared.model, show.screen_width()
+    assert model.columns is not None
+    chosen = "" if target is not None else ", the set's own target" if table.target else ", the last column"
+    reason = in_flags(prepared.reason, NAMES)
+    why = "asked for" if prepared.options.loss else WHY[prepared.kind]
+    split = prepared.split
+    facts = [
+        ("target", f"{describe.name_text(model.target.name)}{chosen}: {describe.target_text(table, model.target)}"),
+        ("kind", f"{describe.kind_text(prepared.kind, len(model.classes))}: {reason}"),
+        ("output", f"{describe.unit_text(model)} and {describe.loss_name(model.loss)}, {why}"),
+        ("rows", f"{len(split.train)} train, {len(split.validation)} decide when to stop (validation), "
+                 f"{len(split.test)} judge the result (test)"),
+    ]  # fmt: skip
+    return [
+        *show.wrap(f"{table.name}: {table.n_rows:,} rows, {len(table.names)} columns", width),
+        *(line for note in table.notes for line in show.wrap(f"note: {in_flags(note, NAMES)}", width, show.INDENT)),
+        "",
+        *show.table(("column", "taken for", ""), describe.column_rows(model.columns), width=width),
+        "",
+        *show.facts(facts, width),
+        "",
+        *show.table(("network", "output", "parameters"), describe.network_rows(model), right=(1, 2), width=width),
+        "",
+    ]
+
+
+def metrics_table(run: TableRun) -> list[show.Line]:
+    """The metrics of each part of the rows beside the baseline's; in a narrow terminal one row a part."""
+    width, judged = show.screen_width(), judging_part(run)
+    parts = {**run.metrics, f"linear baseline ({judged})": run.baseline_metrics[judged]}
+    header, rows = describe.metric_rows(parts)
+    wide = show.table(header, rows, right=range(1, len(header)))
+    if width is None or max(show.columns_of(line.text) for line in wide) <= width:
+        return wide
+    turned = [list(column) for column in zip(header, *rows, strict=True)]
+    turned[-1][0] = f"linear {judged}"
+    return show.table(turned[0], turned[1:], right=range(1, len(turned[0])), width=width)
+
+
+def judging_part(run: TableRun) -> str:
+    """The part on which network and baseline are compared."""
+    return "test" if "test" in run.metrics else "validation"
+
+
+def verdict(run: TableRun) -> list[str]:
+    """A word where the linear baseline does no worse, which is what a table this small may call for."""
+    part = judging_part(run)
+    ours, theirs = run.metrics[part], run.baseline_metrics[part]
+    name = "log_loss" if "log_loss" in ours else "accuracy" if "accuracy" in ours else "rmse"
+    better = ours[name] > theirs[name] if name == "accuracy" else ours[name] < theirs[name]
+    if better or not run.prepared.options.hidden:
+        return []
+    text = f"By {describe.METRIC_NAMES.get(name, name)} the linear baseline does no worse here: --hidden none trains it"
+    return ["", *show.wrap(text, show.screen_width())]
+
+
+def closing(folder: RunFolder) -> list[str]:
+    """Where everything lies, and what to do next."""
+    kept = f"{'replaced' if folder.replaced else 'kept'} in {folder.path}: {', '.join(FILES)}"
+    following = f"next: fallline predict {folder.path} DATA"
+    return ["", *(line for text in (kept, following) for line in show.wrap(text, show.screen_width(), show.INDENT))]

@@ -1,0 +1,44 @@
+"""fallline evaluate: a trained model's metrics on a table whose targets are known."""
+
+from __future__ import annotations
+
+import sys
+
+from fallline.cli import describe, show
+from fallline.cli.flags import Data, Delimiter, Encoding, Header, Json, Missing, ModelPath, read
+from fallline.cli.predict import columns_of, markers_of
+from fallline.cli.result import json_text, versions
+from fallline.cli.words import one_line
+from fallline.train.model import load
+
+EXAMPLES = """
+fallline evaluate runs/heart later.csv
+fallline evaluate runs/heart later.csv --json
+"""
+
+
+def evaluate(
+    model: ModelPath,
+    data: Data,
+    *,
+    json: Json = False,
+    delimiter: Delimiter = None,
+    header: Header = None,
+    encoding: Encoding = None,
+    missing: Missing = None,
+) -> None:
+    trained = load(model)
+    columns = columns_of(trained, model)
+    table = read(data, delimiter, header, encoding, missing or markers_of(trained))
+    table.column(trained.target.name)  # the target first: without it there is nothing to measure
+    metrics = trained.evaluate(table)
+    for note in (*table.notes, *columns.notes(table)):
+        print(f"note: {one_line(note)}", file=sys.stderr)
+    if json:
+        told = {"task": trained.loss.task, "target": trained.target.name, "rows": table.n_rows, "metrics": metrics}
+        print(json_text({**told, "versions": versions()}))
+        return
+    width = show.screen_width()
+    header_cells, rows = describe.metric_rows({table.name: metrics})
+    about = f"{table.n_rows:,} rows, target {describe.name_text(trained.target.name)}"
+    show.emit([*show.wrap(about, width), "", *show.table(header_cells, rows, right=(1,), width=width)])

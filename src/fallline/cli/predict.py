@@ -1,0 +1,87 @@
+"""fallline predict: a table's rows in their order, with the prediction and the probability of each class."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fallline.cli.flags import Data, Delimiter, Encoding, Header, Missing, ModelPath, read
+from fallline.cli.words import one_line
+from fallline.core.errors import ConfigError, ModelFileError
+from fallline.data.columns import Columns
+from fallline.data.table import Table, write_table
+from fallline.train.model import Model, load
+
+EXAMPLES = """
+fallline predict runs/heart new.csv
+fallline predict runs/heart new.csv -o predicted.csv
+fallline predict runs/heart new.parquet -o predicted.parquet
+"""
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="a .csv, .tsv or .parquet file, also .csv.gz; "
+                 "not given: CSV on standard output"),
+]  # fmt: skip
+
+
+def predict(
+    model: ModelPath,
+    data: Data,
+    *,
+    output: Output = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
+    encoding: Encoding = None,
+    missing: Missing = None,
+) -> None:
+    check_suffix(output)
+    trained = load(model)
+    columns = columns_of(trained, model)
+    table = read(data, delimiter, header, encoding, missing or markers_of(trained))
+    new = predictions(trained, table)
+    for note in (*table.notes, *columns.notes(table)):
+        print(f"note: {one_line(note)}", file=sys.stderr)
+    if output is not None:
+        write_table(table, output, new)
+        print(f"{table.n_rows:,} rows written to {output}")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.csv"
+        write_table(table, path, new)
+        sys.stdout.write(path.read_text(encoding="utf-8"))
+
+
+def check_suffix(output: Path | None) -> None:
+    """ConfigError for a kind of file that is not written; a name without suffix is CSV."""
+    suffixes = [s.lower() for s in output.suffixes if s.lower() != ".gz"] if output is not None else []
+    if suffixes and suffixes[-1] not in SUFFIXES:
+        raise ConfigError(f"cannot write {output}: give a name that ends in {', '.join(SUFFIXES[:2])} or {SUFFIXES[-1]}")
+
+
+def columns_of(model: Model, path: str) -> Columns:
+    """The model's columns; ModelFileError for one that was trained on arrays and reads no table."""
+    if model.columns is None:
+        raise ModelFileError(f"{path} was trained on arrays, not on a table: use fallline.load({path!r}).predict(X)")
+    return model.columns
+
+
+def markers_of(model: Model) -> list[str] | None:
+    """The missing markers with which the training table was read."""
+    return model.notes.get("reading", {}).get("missing") or None
+
+
+def predictions(model: Model, table: Table) -> dict[str, Any]:
+    """"prediction", and "p_<class>" for each class where the loss gives probabilities."""
+    answers = model.answer(model.scores(table))
+    if not model.classes:
+        return {"prediction": answers}
+    found: dict[str, Any] = {"prediction": model.labels(answers)}
+    if model.loss.probabilistic:
+        found |= {f"p_{label}": answers[:, i] for i, label in enumerate(model.classes)}
+    return found

@@ -1,0 +1,114 @@
+"""The result of a run as JSON, and the folder that keeps the model, the history, the curves and the result."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import tempfile
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fallline import __version__
+from fallline.cli.describe import unit_text
+from fallline.core.errors import ConfigError
+from fallline.core.record import to_json
+from fallline.nn.layer import count_parameters
+from fallline.train.checkpoint import FILE_NAME, write_whole
+from fallline.train.tabular import TableRun
+
+PARTS = ("train", "validation", "test")
+FILES = (FILE_NAME, "history.csv", "curves.png", "result.json")
+
+
+def result_of(run: TableRun) -> dict[str, Any]:
+    """What `--json` prints and result.json holds; a part of no rows, and a metric without a value, are null."""
+    prepared, fit = run.prepared, run.fit
+    options = to_json(prepared.options)
+    return {
+        "task": prepared.task,
+        "target": prepared.model.target.name,
+        "rows": prepared.table.n_rows,
+        "split": {part: len(getattr(prepared.split, part)) for part in PARTS},
+        "metrics": {part: run.metrics.get(part) for part in PARTS},
+        "baseline": {part: run.baseline_metrics.get(part) for part in PARTS},
+        "seconds": run.seconds,
+        "epochs": fit.history[-1]["epoch"],
+        "best_epoch": fit.best_epoch,
+        "stopped": fit.reason,
+        "engine": fit.model.engine,
+        "seed": prepared.options.seed,
+        "kind": prepared.kind,
+        "classes": list(fit.model.classes),
+        "output": unit_text(fit.model),
+        "loss": to_json(fit.model.loss),
+        "parameters": count_parameters(fit.model.network),
+        "options": {name: value for name, value in options.items() if name != "type"},
+        "notes": list(prepared.table.notes),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    return {
+        "fallline": __version__,
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "polars": version("polars"),
+    }
+
+
+def json_text(value: Any) -> str:
+    """The value as JSON text, floats with every digit, null for NaN and infinity."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run is kept.
+
+    made      whether `open` made the folder
+    replaced  whether it held a model before
+    """
+
+    path: Path
+    made: bool
+    replaced: bool
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder, made where there is none; ConfigError where nothing can be written, before any training."""
+        made = not path.exists()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            reason = "it is a file" if path.is_file() else error.strerror
+            raise ConfigError(f"cannot write to the folder {path}: {reason}; choose another one with --out") from None
+        return cls(path, made, (path / FILE_NAME).exists())
+
+    def discard(self) -> None:
+        """Takes the folder away again if it was made for a run that came to nothing."""
+        if self.made and not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    def keep(self, run: TableRun, result: dict[str, Any]) -> None:
+        """Writes the four files; the model's notes hold the result too, for `inspect`."""
+        model = run.fit.model
+        reading = {"missing": list(run.prepared.table.missing)}
+        notes = {**model.notes, "reading": reading, "result": json.loads(json_text(result))}
+        replace(model, notes=notes).save(self.path / FILE_NAME)
+        run.history.to_csv(self.path / "history.csv")
+        write_whole(self.path / "result.json", (json_text(result) + "\n").encode())
+        run.history.plot(self.path / "curves.png")

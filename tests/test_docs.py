@@ -1,0 +1,57 @@
+"""What the documentation shows is run: every Python block of the README and the pages, and every example."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from fallline.core.record import RECORDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SCREEN = 60  # lines: a page about adding something that outgrows a screen means that the architecture is wrong
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    known = set(RECORDS)
+    for block in blocks(page):
+        exec(compile(block, str(page), "exec"), module.__dict__)
+    for name in set(RECORDS) - known:  # what a page defines must not reach the tests that go over the registries
+        RECORDS.remove(name)
+
+
+@pytest.mark.parametrize("kind", ["op", "layer", "loss", "optimizer", "engine"])
+def test_adding_something_fits_a_screen_and_shows_it(kind):
+    page = ROOT / "docs" / "adding" / f"{kind}.md"
+    assert len(page.read_text(encoding="utf-8").splitlines()) <= SCREEN
+    assert blocks(page)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)
+def test_an_example_runs(example, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    known = set(RECORDS)
+    runpy.run_path(str(example), run_name="__main__")
+    for name in set(RECORDS) - known:
+        RECORDS.remove(name)
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
