@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fallline.core.record import RECORDS
+from fallline.graph.op import OPS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,11 +28,12 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
-    known = set(RECORDS)
+    known, ops = set(RECORDS), set(OPS)
     for block in blocks(page):
         exec(compile(block, str(page), "exec"), module.__dict__)
     for name in set(RECORDS) - known:  # what a page defines must not reach the tests that go over the registries
         RECORDS.remove(name)
+    assert set(OPS) == ops, "the page leaves an op behind"
 
 
 @pytest.mark.parametrize("kind", ["op", "layer", "loss", "optimizer", "engine"])

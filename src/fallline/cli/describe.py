@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
+from fallline.cli import show
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves
 from fallline.data.columns import Columns
@@ -22,6 +23,7 @@ MOST_CLASSES = 6
 METRIC_NAMES = {"auc": "AUC", "log_loss": "log loss", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 IN_UNITS = ("rmse", "mae", "loss")  # metrics of any size; the others are near 0..1
 NAMELESS = "(nameless)"
+_SPARE = re.compile(r"(, )?init=\w+\([^()]*\)")  # how the weights began matters no more
 
 Row = tuple[str, ...]
 
@@ -46,15 +48,14 @@ def _run_row(run: Sequence[tuple[str, str, str]]) -> Row:
 
 def target_text(table: Table, target: ClassTarget | NumberTarget) -> str:
     """The target's values: each class with its rows, or the range and the mean."""
-    cells = table.column(target.name)
     if isinstance(target, NumberTarget):
         y = target.decode(target.encode(table))
         return f"{y.min():g} … {y.max():g}, mean {y.mean():.4g}"
     codes = target.encode(table)
     counts = np.bincount(codes, minlength=len(target.classes))
-    shown = [f"{cell_label(c)} {n}" for c, n in zip(target.classes, counts, strict=True)][:MOST_CLASSES]
+    shown = [f"{cell_label(c)} in {n:,} rows" for c, n in zip(target.classes, counts, strict=True)][:MOST_CLASSES]
     more = len(target.classes) - len(shown)
-    return f"rows of {', '.join(shown)}" + (f" and {more} more classes" if more else "") if len(cells) else ""
+    return ", ".join(shown) + (f" and {more} more classes" if more else "")
 
 
 def loss_name(loss: Loss) -> str:
@@ -104,7 +105,7 @@ def network_rows(model: Model) -> list[Row]:
     if isinstance(specs, tuple):
         rows.append((f"input, {specs[1].shape[1]} categories", _rows_text(specs[1].shape), ""))
     for row in summary(model.network, specs):
-        rows.append((row.layer, _rows_text(row.output), f"{row.n_parameters:,}" if row.n_parameters else ""))
+        rows.append((_SPARE.sub("", row.layer), _rows_text(row.output), f"{row.n_parameters:,}" if row.n_parameters else ""))
     rows.append((f"output, {unit_text(model)}", "", ""))
     return [*rows, ("in all", "", f"{count_parameters(model.network):,}")]
 
@@ -127,12 +128,34 @@ def metric_text(name: str, value: float | None) -> str:
     return f"{value:.4g}" if name in IN_UNITS else f"{value:.4f}"
 
 
-def metric_rows(parts: dict[str, dict[str, float] | None]) -> tuple[list[str], list[list[str]]]:
-    """Header and one row a metric, one column a part; the loss is left out, it repeats a metric in other units."""
+def metrics_table(
+    parts: dict[str, dict[str, float] | None], baseline: dict[str, dict[str, float] | None], width: int | None
+) -> list[show.Line]:
+    """One row a metric, one column a part, the linear baseline last; where that is too wide, one row a part.
+
+    The loss is left out: it repeats one of the metrics, or has no unit.
+    """
     known = {title: found for title, found in parts.items() if found}
-    names = [name for name in next(iter(known.values())) if name != "loss"]
-    rows = [[METRIC_NAMES.get(n, n), *(metric_text(n, found.get(n)) for found in known.values())] for n in names]
-    return ["", *known], rows
+    judged = judging_part(known)
+    names = [name for name in known[judged] if name != "loss"]
+    beside = baseline.get(judged)
+    columns = [["", *(METRIC_NAMES.get(name, name) for name in names)]]
+    columns += [[title, *(metric_text(n, found.get(n)) for n in names)] for title, found in known.items()]
+    if beside:
+        columns.append([f"linear baseline ({judged})", *(metric_text(n, beside.get(n)) for n in names)])
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    right = range(1, len(columns) + len(rows))
+    wide = show.table(rows[0], rows[1:], right=right)
+    if width is None or max(show.columns_of(line.text) for line in wide) <= width:
+        return wide
+    if beside:
+        columns[-1][0] = f"linear {judged}"
+    return show.table(columns[0], columns[1:], right=right, width=width)
+
+
+def judging_part(parts: Collection[str]) -> str:
+    """The part on which network and baseline are compared: test rows, else validation rows, else all there are."""
+    return next((part for part in ("test", "validation") if part in parts), next(iter(parts)))
 
 
 def name_text(name: str) -> str:

@@ -39,6 +39,5 @@ def evaluate(
         print(json_text({**told, "versions": versions()}))
         return
     width = show.screen_width()
-    header_cells, rows = describe.metric_rows({table.name: metrics})
     about = f"{table.n_rows:,} rows, target {describe.name_text(trained.target.name)}"
-    show.emit([*show.wrap(about, width), "", *show.table(header_cells, rows, right=(1,), width=width)])
+    show.emit([*show.wrap(about, width), "", *describe.metrics_table({table.name: metrics}, {}, width)])

@@ -9,7 +9,7 @@ import typer
 
 from fallline.cli import describe, show
 from fallline.cli.flags import Delimiter, Encoding, Header, Json, Missing, Target, read
-from fallline.cli.result import json_text
+from fallline.cli.result import PARTS, json_text
 from fallline.cli.words import in_flags
 from fallline.core.errors import DataError
 from fallline.core.record import to_json
@@ -28,7 +28,7 @@ fallline inspect iris --json
 """
 NAMES = ("delimiter", "encoding", "missing", "loss")
 MOST_LEVELS = 4
-HEADER = ("column", "taken for", "missing", "different", "values", "because")
+HEADER = ("column", "taken for", "missing", "different", "values")
 
 Source = Annotated[
     str,
@@ -112,10 +112,11 @@ def table_lines(told: dict[str, Any]) -> list[show.Line | str]:
     """The same facts for the eye."""
     width, target = show.screen_width(), told["target"]
     rows = [
-        (describe.name_text(c["name"]), c["taken_for"], c["missing"] or "", c["different"], _values(c), c["because"])
+        (describe.name_text(c["name"]), c["taken_for"], c["missing"] or "", c["different"], _values(c))
         for c in told["columns"]
     ]
-    kind = f"{target['kind']}: {target['reason']}" if target["kind"] else "not possible, see the note"
+    levels = next(c["different"] for c in told["columns"] if c["name"] == target["name"])
+    kind = f"{describe.kind_text(target['kind'], levels)}: {target['reason']}" if target["kind"] else "not possible"
     return [
         *show.wrap(f"{told['name']}: {told['rows']:,} rows, {len(rows)} columns", width),
         "",
@@ -127,11 +128,15 @@ def table_lines(told: dict[str, Any]) -> list[show.Line | str]:
 
 
 def _values(column: dict[str, Any]) -> str:
+    text = ""
     if column["levels"] is not None:
         more = column["different"] - len(column["levels"])
-        return ", ".join(column["levels"]) + (f" and {more} more" if more else "")
-    low, high = (f"{v:g}" if isinstance(v, float) else v for v in (column["low"], column["high"]))
-    return f"{low} … {high}" if column["low"] is not None else ""
+        text = ", ".join(column["levels"]) + (f" and {more} more" if more else "")
+    elif column["low"] is not None:
+        low, high = (f"{v:g}" if isinstance(v, float) else v for v in (column["low"], column["high"]))
+        text = f"{low} … {high}"
+    left_out = column["because"] if not column["used"] else ""
+    return f"left out: {left_out} ({text})" if left_out and text else left_out or text
 
 
 def model_facts(model: Model) -> dict[str, Any]:
@@ -177,6 +182,5 @@ def training_lines(result: dict[str, Any], width: int | None) -> list[show.Line 
         f"trained on {result['split']['train']:,} of {result['rows']:,} rows for {result['epochs']} epochs "
         f"({result['stopped']}); the weights are those of epoch {result['best_epoch']}"
     )
-    parts = {**result["metrics"], "linear baseline (test)": result["baseline"]["test"]}
-    header, rows = describe.metric_rows(parts)
-    return [*show.wrap(text, width), "", *show.table(header, rows, right=range(1, len(header)), width=width)]
+    metrics = {part: result["metrics"][part] for part in PARTS}  # a model file keeps its notes by alphabet
+    return [*show.wrap(text, width), "", *describe.metrics_table(metrics, result["baseline"], width)]

@@ -53,22 +53,21 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 
-def wrap(text: str, width: int | None, indent: str = "") -> list[str]:
-    """The text in lines of at most `width` columns, broken between words where it can be; later lines are indented."""
-    if width is None or columns_of(text) <= width:
-        return [text]
-    lines, line = [], ""
-    for word in text.split(" "):
-        joined = f"{line} {word}" if line.strip() else line + word
-        if columns_of(joined) <= width:
-            line = joined
-            continue
-        if line.strip():
+def wrap(text: str, width: int | None, indent: str = "", head: str = "") -> list[str]:
+    """The text in lines of at most `width` columns, broken between words where it can be.
+
+    head  what the first line begins with;  indent  what the later ones begin with
+    """
+    if width is None or columns_of(head + text) <= width:
+        return [head + text]
+    lines, line, empty = [], head, True
+    for word in text.split():
+        joined = line + word if empty else f"{line} {word}"
+        if not empty and columns_of(joined) > width:
             lines.append(line)
-            line = indent + word
-        else:
-            line = joined
-        while columns_of(line) > width and width > len(indent) + 1:
+            joined = indent + word
+        line, empty = joined, False
+        while columns_of(line) > width > columns_of(indent) + 1:
             cut = _fitting(line, width)
             lines.append(line[:cut])
             line = indent + line[cut:]
@@ -90,8 +89,7 @@ def facts(pairs: Sequence[tuple[str, str]], width: int | None) -> list[str]:
     room = max(columns_of(label) for label, _ in pairs) + len(GAP)
     lines = []
     for label, text in pairs:
-        head = label + " " * (room - columns_of(label))
-        lines += wrap(head + printable(text), width, " " * room)
+        lines += wrap(printable(text), width, " " * room, label + " " * (room - columns_of(label)))
     return lines
 
 
@@ -135,5 +133,5 @@ def _paragraphs(header: Sequence[str], cells: list[list[str]], right: Collection
         named = [f"{header[i]} {c}" if header and i in right else c for i, c in enumerate(row) if i and c]
         lines += [Line(text, bold=True) for text in wrap(row[0], width)]
         joined = (", " if right else GAP).join(named)
-        lines += [Line(text) for text in wrap(INDENT + joined, width, INDENT)] if joined else []
+        lines += [Line(text) for text in wrap(joined, width, INDENT, INDENT)] if joined else []
     return lines

@@ -65,7 +65,7 @@ def train(
         folder.discard()
         raise
     result = result_of(run)
-    say(["", *metrics_table(run), *verdict(run)])
+    say(["", *describe.metrics_table(run.metrics, run.baseline_metrics, show.screen_width()), *verdict(run)])
     folder.keep(run, result)
     say(closing(folder))
     if json:
@@ -117,27 +117,9 @@ def opening(prepared: Prepared, target: str | None) -> list[show.Line | str]:
     ]
 
 
-def metrics_table(run: TableRun) -> list[show.Line]:
-    """The metrics of each part of the rows beside the baseline's; in a narrow terminal one row a part."""
-    width, judged = show.screen_width(), judging_part(run)
-    parts = {**run.metrics, f"linear baseline ({judged})": run.baseline_metrics[judged]}
-    header, rows = describe.metric_rows(parts)
-    wide = show.table(header, rows, right=range(1, len(header)))
-    if width is None or max(show.columns_of(line.text) for line in wide) <= width:
-        return wide
-    turned = [list(column) for column in zip(header, *rows, strict=True)]
-    turned[-1][0] = f"linear {judged}"
-    return show.table(turned[0], turned[1:], right=range(1, len(turned[0])), width=width)
-
-
-def judging_part(run: TableRun) -> str:
-    """The part on which network and baseline are compared."""
-    return "test" if "test" in run.metrics else "validation"
-
-
 def verdict(run: TableRun) -> list[str]:
     """A word where the linear baseline does no worse, which is what a table this small may call for."""
-    part = judging_part(run)
+    part = describe.judging_part(run.metrics)
     ours, theirs = run.metrics[part], run.baseline_metrics[part]
     name = "log_loss" if "log_loss" in ours else "accuracy" if "accuracy" in ours else "rmse"
     better = ours[name] > theirs[name] if name == "accuracy" else ours[name] < theirs[name]
