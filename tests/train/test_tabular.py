@@ -102,6 +102,61 @@ def test_evaluate_on_the_table_equals_the_reported_metrics():
         assert_close(value, run.metrics["test"][name], "f32")
 
 
+SPLIT_TABLE = {
+    "x": list(np.random.default_rng(5).normal(size=100)),
+    "patient": [f"p{i // 4}" for i in range(100)],
+    "day": [f"2024-{1 + i % 12:02d}-{1 + i % 28:02d}" for i in range(100)],
+    "part": ["train"] * 60 + ["validation"] * 20 + ["test"] * 20,
+    "y": ["yes", "no"] * 50,
+}
+
+
+def split_by(way):
+    return prepare(read_table(SPLIT_TABLE), "y", QUICK.replace(split=way))
+
+
+def test_a_group_lies_in_one_part():
+    found = split_by("group:patient")
+    groups = [
+        {SPLIT_TABLE["patient"][i] for i in rows}
+        for rows in (found.split.train, found.split.validation, found.split.test)
+    ]
+    assert all(groups)
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
+    assert "patient" not in found.model.columns.feature_columns
+
+
+def test_the_latest_rows_judge():
+    found = split_by("time:day")
+    parts = (found.split.train, found.split.validation, found.split.test)
+    train, validation, test = (sorted(SPLIT_TABLE["day"][i] for i in rows) for rows in parts)
+    assert train[-1] <= validation[0]
+    assert validation[-1] <= test[0]
+
+
+def test_the_last_rows_judge():
+    np.testing.assert_array_equal(split_by("tail").split.test, np.arange(80, 100))
+
+
+def test_a_column_says_which_rows_judge():
+    found = split_by("column:part")
+    np.testing.assert_array_equal(found.split.validation, np.arange(60, 80))
+    assert "part" not in found.model.columns.feature_columns
+
+
+@pytest.mark.parametrize("way", ["random", "group", "tail:x", "grup:patient"])
+def test_an_unknown_split_is_refused(way):
+    with pytest.raises(ConfigError, match="give shuffled, tail, group:NAME"):
+        split_by(way)
+
+
+def test_a_split_by_an_absent_column_names_the_nearest():
+    with pytest.raises(DataError, match="did you mean 'patient'"):
+        split_by("group:patients")
+
+
 def test_too_few_rows():
     with pytest.raises(DataError, match="has 6 rows, too few"):
         prepare(read_table({"x": list(range(6)), "y": ["a", "b"] * 3}), "y", QUICK)

@@ -106,7 +106,8 @@ def network_rows(model: Model) -> list[Row]:
         rows.append((f"input, {specs[1].shape[1]} categories", _rows_text(specs[1].shape), ""))
     for row in summary(model.network, specs):
         rows.append((_SPARE.sub("", row.layer), _rows_text(row.output), f"{row.n_parameters:,}" if row.n_parameters else ""))
-    rows.append((f"output, {unit_text(model)}", "", ""))
+    unit = output_unit(model.loss, n_scores_of(model))
+    rows += [(f"then {unit}", "", "")] if unit != "linear" else []
     return [*rows, ("in all", "", f"{count_parameters(model.network):,}")]
 
 

@@ -132,6 +132,6 @@ def _paragraphs(header: Sequence[str], cells: list[list[str]], right: Collection
     for row in cells:
         named = [f"{header[i]} {c}" if header and i in right else c for i, c in enumerate(row) if i and c]
         lines += [Line(text, bold=True) for text in wrap(row[0], width)]
-        joined = (", " if right else GAP).join(named)
+        joined = ", ".join(named)
         lines += [Line(text) for text in wrap(joined, width, INDENT, INDENT)] if joined else []
     return lines

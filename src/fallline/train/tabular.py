@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from fallline.core.errors import DataError
+from fallline.core.errors import ConfigError, DataError
 from fallline.core.record import Record, as_record, record, setting, to_json
 from fallline.data.columns import Columns
 from fallline.data.split import Split, split_rows
@@ -34,12 +35,9 @@ from fallline.train.trainer import Fit, Trainer
 
 FEWEST_ROWS = 10
 PRIOR = 10.0  # λ of the default penalty; heart.csv, ten seeds: test AUC 0.884 without it, 0.894 with it
-OUTPUT_INIT = Normal(
-    scale=0.01
-)  # the untrained network says nearly the same of every row, so no early epoch unlearns noise
-BASELINE_RATE = (
-    0.01  # a linear model has no curvature to fear: ten times the network's default reaches its optimum sooner
-)
+OUTPUT_INIT = Normal(scale=0.01)  # untrained, it says nearly the same of every row: no early epoch unlearns noise
+BASELINE_RATE = 0.01  # a linear model is convex: ten times the network's rate reaches its optimum sooner
+SPLITS = ("shuffled", "tail", "group", "time", "column")
 
 
 @record
@@ -60,6 +58,9 @@ class TableOptions(Record):
     patience       epochs without a better validation loss after which training stops
     validation     share (or number) of the rows that decide when to stop and which weights are kept
     test           share (or number) of the rows that judge the result, and nothing else
+    split          how rows are shared out: "shuffled" (each class in every part), "tail" (the last rows judge),
+                   "group:NAME" (no group in two parts), "time:NAME" (the latest rows judge) or "column:NAME" (a column
+                   that says train, validation or test); the named column is no feature
     seed           number that fixes the split, the starting weights, the order of the rows and dropout
     engine         what computes the steps; "auto" is the fastest one installed
     """
@@ -77,6 +78,7 @@ class TableOptions(Record):
     patience: int = setting(20, at_least=1)
     validation: float | int = setting(0.2, above=0)
     test: float | int = setting(0.2, at_least=0)
+    split: str = "shuffled"
     seed: int = setting(0, at_least=0)
     engine: str = "auto"
 
@@ -190,9 +192,9 @@ def prepare(table: Table, target: str | int | None, options: TableOptions) -> Pr
     loss = wanted or as_record(LOSS_OF[kind], Loss)
     coded = fit_target(table, name, task=loss.task, scaled=False)
     codes = coded.encode(table) if isinstance(coded, ClassTarget) else None
-    split = split_rows(table.n_rows, validation=options.validation, test=options.test, seed=options.seed, y=codes)
+    split, ignored = _split(table, options, codes)
     fitted = fit_target(table, name, task=loss.task, rows=split.train, scaled=_takes_any_number(loss))
-    columns = Columns.fit(table, target=name, rows=split.train)
+    columns = Columns.fit(table, target=name, rows=split.train, kinds=dict.fromkeys(ignored, "ignored"))
     if not columns.fitted:
         raise DataError(f"{table.name} has no column to learn from beside {name!r}: all others were left out")
     numbers, categories = columns.transform(table)
@@ -204,6 +206,18 @@ def prepare(table: Table, target: str | int | None, options: TableOptions) -> Pr
     network = tabular_network(columns, options, _n_scores(loss, fitted))
     model = replace(start_model(network, examples, loss, fitted, options.engine, options.seed), columns=columns)
     return Prepared(table, options, kind, reason, split, examples, model)
+
+
+def _split(table: Table, options: TableOptions, codes: np.ndarray | None) -> tuple[Split, tuple[str, ...]]:
+    """The parts of the rows, and the column that decided them, which is no feature."""
+    way, colon, name = options.split.partition(":")
+    if way not in SPLITS or bool(colon) != (way in SPLITS[2:]):
+        raise ConfigError(f"split={options.split!r}: give shuffled, tail, group:NAME, time:NAME or column:NAME")
+    chosen: dict[str, Any] = {"y": codes} if way == "shuffled" else {"tail": True}
+    if colon:
+        chosen = {{"group": "groups"}.get(way, way): table.column(name).to_numpy()}
+    sizes = {"validation": options.validation, "test": options.test, "seed": options.seed}
+    return split_rows(table.n_rows, **sizes, **chosen), (name,) if colon else ()
 
 
 def tabular_network(columns: Columns, options: TableOptions, n_scores: int) -> Sequential:
