@@ -98,8 +98,10 @@ def from_flags(record: type[Record], given: dict[str, str | None]) -> Any:
 def parse(name: str, text: str, kind: str) -> Any:
     """A flag's text as the field's type says: "64,32" for tuple[int, ...], "full" or "64" for int | str."""
     if kind == "tuple[int, ...]":
-        words = [] if text.strip() in ("", "none", "()", "0") else text.strip("()[] ").rstrip(",").split(",")
-        return tuple(_number(name, word, int, "whole numbers with commas between them, or none") for word in words)
+        words = [] if text.strip().lower() in ("", "none", "()") else text.strip("()[] ").rstrip(",").split(",")
+        if not all(word.strip().lstrip("+-").isdecimal() for word in words):
+            raise ConfigError(f"{flag_of(name)} {text}: give whole numbers with commas between them, or none")
+        return tuple(map(int, words))
     kinds = kind.split(" | ")
     if "None" in kinds and text.lower() == "none":
         return None

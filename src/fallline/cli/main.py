@@ -55,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
     except typer.Exit as done:
         return done.exit_code
     except UsageError as error:
-        return _refuse(_usage_text(error))
+        return _refuse(_usage_text(error, argv))
     except FalllineError as error:
         return _refuse(in_flags(str(error), names))
     except (KeyboardInterrupt, typer.Abort):
@@ -98,14 +98,14 @@ def _fallline(
 ) -> None: ...
 
 
-def _usage_text(error: Any) -> str:
+def _usage_text(error: Any, argv: Sequence[str]) -> str:
     """What is wrong with the command line, in our own spelling, and where its help is."""
     text = error.format_message()
     near = getattr(error, "possibilities", None)
     if near:
         text = f"{error.message}: did you mean {' or '.join(sorted(near))}?"
-    path = error.ctx.command_path if error.ctx is not None else "fallline"
-    return f"{text[:1].lower()}{text[1:].rstrip('.')} (see {path} --help)"
+    called = next((word + " " for word in argv if word in COMMANDS), "")
+    return f"{text[:1].lower()}{text[1:].rstrip('.')} (see fallline {called}--help)"
 
 
 def _refuse(message: str) -> int:

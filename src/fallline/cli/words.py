@@ -10,8 +10,6 @@ _ADVICE = (
     (r"\bmissing=\[(.*?)\]", r"missing=\1"),
     (r"task='regression'", "loss=SquaredError"),
     (r"use task='classification' or", "leave out --loss, or choose"),
-    (r"choose another target, or loss=", "choose another target, or loss="),
-    (r"class_weight=\S+ or ", ""),
     (r": pass kinds= to use one anyway", ": give a table with another column"),
 )
 
@@ -29,11 +27,11 @@ def flag_of(name: str) -> str:
 def in_flags(text: str, names: Iterable[str]) -> str:
     """The text with `name=value` written as `--name value` for each of the names; calls such as Adam(eps=1) stay.
 
-    TableOptions(dropout=-1): dropout must …  becomes  --dropout -1: dropout must …
+    TableOptions(dropout=-1): dropout must …  becomes  --dropout -1: must …
     """
     for pattern, words in _ADVICE:
         text = re.sub(pattern, words, text)
     listed = "|".join(map(re.escape, names))
-    text = re.sub(rf"^TableOptions\(({listed})='?(.*?)'?\): ", lambda m: f"{flag_of(m[1])} {m[2]}: ", text)
+    text = re.sub(rf"^TableOptions\(({listed})='?(.*?)'?\): (\1 )?", lambda m: f"{flag_of(m[1])} {m[2]}: ", text)
     pattern = rf"(?<![(\w'\"])(?<!, )({listed})=(?!=)([^\s,;)]?)"
     return re.sub(pattern, lambda m: flag_of(m[1]) + (f" {m[2]}" if m[2] else ""), text)

@@ -82,6 +82,16 @@ class TableOptions(Record):
     seed: int = setting(0, at_least=0)
     engine: str = "auto"
 
+    def validate(self) -> None:
+        self.made_optimizer()
+        batch_rows(self.batch_size, 1)
+
+    def made_optimizer(self) -> Optimizer:
+        """The optimizer with its learning rate or schedule."""
+        chosen = as_record(self.optimizer, Optimizer)
+        rate = self.schedule or self.learning_rate
+        return chosen if rate is None else chosen.with_rate(rate)
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -106,7 +116,7 @@ class Prepared:
     def train(self, consumers: Sequence[Consumer] = ()) -> TableRun:
         """Trains the network and then the linear baseline on the same rows."""
         start = time.perf_counter()
-        fitted = self._fit(self.model, self._optimizer(), consumers)
+        fitted = self._fit(self.model, self.options.made_optimizer(), consumers)
         baseline = self._fit(self._linear(), as_record("adam", Optimizer).replace(learning_rate=BASELINE_RATE), ())
         fitted.model = replace(fitted.model, notes={"options": to_json(self.options), "best_epoch": fitted.best_epoch})
         return TableRun(self, fitted, baseline, time.perf_counter() - start)
@@ -127,11 +137,6 @@ class Prepared:
             metrics=("auc",) if self.kind == "binary" else ("accuracy",) if model.classes else ("rmse",),
             consumers=consumers,
         ).run()
-
-    def _optimizer(self) -> Optimizer:
-        chosen = as_record(self.options.optimizer, Optimizer)
-        rate = self.options.schedule or self.options.learning_rate
-        return chosen if rate is None else chosen.with_rate(rate)
 
     def _linear(self) -> Model:
         """The network without hidden layers; an embedded category has one number a level, as one-hot would."""
