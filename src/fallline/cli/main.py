@@ -43,9 +43,10 @@ def run(argv: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ? for it
-    command = typer.main.get_command(build(argv))
-    names = [p.name for sub in [command, *getattr(command, "commands", {}).values()] for p in sub.params]
+    names: list[str] = []
     try:
+        command = typer.main.get_command(build(argv))
+        names = [p.name for sub in getattr(command, "commands", {}).values() for p in sub.params]
         with warnings.catch_warnings():
             warnings.filterwarnings("always", category=RuntimeWarning, module="fallline")
             warnings.showwarning = _show_warning
