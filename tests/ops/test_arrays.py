@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from fallline.autodiff.check import check_gradients
 from fallline.autodiff.functions import grad
-from fallline.core.errors import DtypeError, FalllineError, ShapeError
+from fallline.core.errors import DataError, DtypeError, FalllineError, ShapeError
 from fallline.graph.program import Program
 from fallline.ops import arithmetic, compare, index, linalg, reduce, shape
 from fallline.ops.composite import dot
@@ -42,7 +42,7 @@ def test_basic_indexing_is_numpys(data: st.DataObject) -> None:
         assert_close(grad(goal)(x), expected)
 
 
-@pytest.mark.parametrize("rows", [np.array([2, 0, 0]), np.array([[1], [-1]]), np.array(2)], ids=["1d", "2d", "0d"])
+@pytest.mark.parametrize("rows", [np.array([2, 0, 0]), np.array([[1], [3]]), np.array(2)], ids=["1d", "2d", "0d"])
 def test_rows_by_an_integer_array(rows: np.ndarray) -> None:
     x = np.arange(12.0).reshape(4, 3)
     same(lambda v: index.take(v, rows), x[rows], x)
@@ -178,3 +178,9 @@ def test_dtypes_of_mixed_arguments() -> None:
             Program.of(lambda x, text=text: x + text, f64)
     with pytest.raises(DtypeError, match="add of uint32 and -1"):
         arithmetic.add(u32, -1)
+
+
+@pytest.mark.parametrize("row", [-1, 4])
+def test_a_row_outside_the_array_is_refused(row: int) -> None:
+    with pytest.raises(DataError, match=f"row {row} of an array of 4 rows: give indices from 0 to 3"):
+        index.take(np.zeros((4, 3)), np.array([0, row]))

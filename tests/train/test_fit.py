@@ -251,3 +251,21 @@ def test_bad_input_gets_one_line(name):
         fl.fit(mlp(), data, **{"epochs": 1, **options})
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_integers_are_numbers_unless_the_network_reads_codes():
+    counts = RNG.integers(0, 5, (120, 3))
+    net = fl.Sequential(fl.Dropout(0.1), fl.BatchNorm(), fl.Dense(1))
+    assert np.isfinite(fl.fit(net, (counts, LABELS), epochs=1).model.predict_proba(counts)).all()
+    codes = fl.Sequential(fl.Embedding(5, 4), fl.Flatten(), fl.Dense(1))
+    fit = fl.fit(codes, (counts, LABELS), epochs=2)
+    assert fit.model.network.layers[0].table.shape == (5, 4)
+    with pytest.raises(DataError, match="row 7 of an array of 5 rows"):
+        fl.fit(codes, (counts + 3, LABELS), epochs=1)
+    with pytest.raises(DataError, match="row -1 of an array of 5 rows"):
+        fit.model.predict(counts - 1)
+
+
+def test_a_missing_label_is_named():
+    with pytest.raises(DataError, match="y is missing in row 2"):
+        fl.fit(mlp(), (X[:4], np.array(["a", "b", None, "a"], dtype=object)), loss="bce", epochs=1)

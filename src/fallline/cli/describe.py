@@ -18,6 +18,7 @@ from fallline.losses.loss import Loss
 from fallline.nn.layer import count_parameters, summary
 from fallline.train.model import Model
 
+PARTS = ("train", "validation", "test")  # of the rows
 MOST_COLUMNS = 40  # shown one by one; beyond that, neighbours of one kind share a line
 MOST_CLASSES = 6
 METRIC_NAMES = {"auc": "AUC", "log_loss": "log loss", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
@@ -105,7 +106,9 @@ def network_rows(model: Model) -> list[Row]:
     if isinstance(specs, tuple):
         rows.append((f"input, {specs[1].shape[1]} categories", _rows_text(specs[1].shape), ""))
     for row in summary(model.network, specs):
-        rows.append((_SPARE.sub("", row.layer), _rows_text(row.output), f"{row.n_parameters:,}" if row.n_parameters else ""))
+        rows.append(
+            (_SPARE.sub("", row.layer), _rows_text(row.output), f"{row.n_parameters:,}" if row.n_parameters else "")
+        )
     unit = output_unit(model.loss, n_scores_of(model))
     rows += [(f"then {unit}", "", "")] if unit != "linear" else []
     return [*rows, ("in all", "", f"{count_parameters(model.network):,}")]

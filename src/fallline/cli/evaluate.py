@@ -7,7 +7,6 @@ import sys
 from fallline.cli import describe, show
 from fallline.cli.flags import Data, Delimiter, Encoding, Header, Json, Missing, ModelPath, read
 from fallline.cli.predict import columns_of, markers_of
-from fallline.cli.result import json_text, versions
 from fallline.cli.words import one_line
 from fallline.train.model import load
 
@@ -30,13 +29,13 @@ def evaluate(
     trained = load(model)
     columns = columns_of(trained, model)
     table = read(data, delimiter, header, encoding, missing or markers_of(trained))
-    table.column(trained.target.name)  # the target first: without it there is nothing to measure
+    table.column(trained.target.name)  # without it there is nothing to measure, whatever else is wrong
     metrics = trained.evaluate(table)
     for note in (*table.notes, *columns.notes(table)):
         print(f"note: {one_line(note)}", file=sys.stderr)
     if json:
         told = {"task": trained.loss.task, "target": trained.target.name, "rows": table.n_rows, "metrics": metrics}
-        print(json_text({**told, "versions": versions()}))
+        show.emit_json(told)
         return
     width = show.screen_width()
     about = f"{table.n_rows:,} rows, target {describe.name_text(trained.target.name)}"

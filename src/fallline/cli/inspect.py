@@ -9,7 +9,6 @@ import typer
 
 from fallline.cli import describe, show
 from fallline.cli.flags import Delimiter, Encoding, Header, Json, Missing, Target, read
-from fallline.cli.result import PARTS, json_text
 from fallline.cli.words import in_flags
 from fallline.core.errors import DataError
 from fallline.core.record import to_json
@@ -27,6 +26,7 @@ fallline inspect runs/heart
 fallline inspect iris --json
 """
 NAMES = ("delimiter", "encoding", "missing", "loss")
+TOLD = {"split", "rows", "epochs", "stopped", "best_epoch", "metrics", "baseline"}  # what a report of training needs
 MOST_LEVELS = 4
 HEADER = ("column", "taken for", "missing", "different", "values")
 
@@ -49,10 +49,10 @@ def inspect(
 ) -> None:
     if Path(source).is_dir() or Path(source).suffix == ".safetensors":
         model = load(source)
-        print(json_text(model_facts(model))) if json else show.emit(model_lines(model, source))
+        show.emit_json(model_facts(model)) if json else show.emit(model_lines(model, source))
         return
     told = table_facts(read(source, delimiter, header, encoding, missing), target)
-    print(json_text(told)) if json else show.emit(table_lines(told))
+    show.emit_json(told) if json else show.emit(table_lines(told))
 
 
 def table_facts(table: Table, target: str | None) -> dict[str, Any]:
@@ -70,7 +70,8 @@ def table_facts(table: Table, target: str | None) -> dict[str, Any]:
     except DataError as error:
         kinds = {}
         notes.append(f"training would stop: {error}")
-    columns = [column_facts(table, n, ColumnKind(n, "ignored", "target") if n == name else kinds.get(n)) for n in table.names]
+    kinds[name] = ColumnKind(name, "ignored", "target")
+    columns = [column_facts(table, n, kinds.get(n)) for n in table.names]
     wanted = {"name": name, "kind": kind, "reason": in_flags(reason, NAMES)}
     return {
         "name": table.name,
@@ -161,8 +162,8 @@ def model_facts(model: Model) -> dict[str, Any]:
 
 def model_lines(model: Model, source: str) -> list[show.Line | str]:
     """The same facts for the eye, and how the training went."""
-    width, result = show.screen_width(), model.notes.get("result")
-    classes = ", ".join(map(str, model.classes[: describe.MOST_CLASSES])) + (" …" if len(model.classes) > describe.MOST_CLASSES else "")
+    width, most = show.screen_width(), describe.MOST_CLASSES
+    classes = ", ".join(map(str, model.classes[:most])) + (" …" if len(model.classes) > most else "")
     facts = [
         ("target", f"{describe.name_text(model.target.name)}: {classes or 'numbers'}"),
         ("output", f"{describe.unit_text(model)} and {describe.loss_name(model.loss)}"),
@@ -173,14 +174,17 @@ def model_lines(model: Model, source: str) -> list[show.Line | str]:
         lines += [*show.table(("column", "taken for", ""), rows, width=width), ""]
     titles = ("network", "output" if model.columns is not None else "shape", "parameters")
     lines += show.table(titles, describe.network_rows(model), right=(1, 2), width=width)
-    return lines + (["", *training_lines(result, width)] if result else [])
+    return [*lines, *training_lines(model.notes, width)]
 
 
-def training_lines(result: dict[str, Any], width: int | None) -> list[show.Line | str]:
-    """How the training of `fallline train` went, from the model's notes."""
+def training_lines(notes: dict[str, Any], width: int | None) -> list[show.Line | str]:
+    """How the training of `fallline train` went, from the model's notes; nothing where they do not tell."""
+    result = notes.get("result")
+    if not isinstance(result, dict) or not TOLD <= result.keys():
+        return []
     text = (
         f"trained on {result['split']['train']:,} of {result['rows']:,} rows for {result['epochs']} epochs "
         f"({result['stopped']}); the weights are those of epoch {result['best_epoch']}"
     )
-    metrics = {part: result["metrics"][part] for part in PARTS}  # a model file keeps its notes by alphabet
-    return [*show.wrap(text, width), "", *describe.metrics_table(metrics, result["baseline"], width)]
+    metrics = {part: result["metrics"][part] for part in describe.PARTS}  # a model file keeps its notes by alphabet
+    return ["", *show.wrap(text, width), "", *describe.metrics_table(metrics, result["baseline"], width)]

@@ -103,8 +103,8 @@ def _usage_text(error: Any, argv: Sequence[str]) -> str:
     """What is wrong with the command line, in our own spelling, and where its help is."""
     text = error.format_message()
     near = getattr(error, "possibilities", None)
-    if near:
-        text = f"{error.message}: did you mean {' or '.join(sorted(near))}?"
+    if near and "did you mean" not in text.lower():
+        text = f"{error.message.rstrip('.')}: did you mean {' or '.join(sorted(near))}?"
     called = next((word + " " for word in argv if word in COMMANDS), "")
     return f"{text[:1].lower()}{text[1:].rstrip('.')} (see fallline {called}--help)"
 

@@ -54,14 +54,16 @@ def predict(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"
         write_table(table, path, new)
-        sys.stdout.write(path.read_text(encoding="utf-8"))
+        sys.stdout.buffer.write(path.read_bytes())  # as it is: a cell may hold a line break of any kind
 
 
 def check_suffix(output: Path | None) -> None:
     """ConfigError for a kind of file that is not written; a name without suffix is CSV."""
     suffixes = [s.lower() for s in output.suffixes if s.lower() != ".gz"] if output is not None else []
     if suffixes and suffixes[-1] not in SUFFIXES:
-        raise ConfigError(f"cannot write {output}: give a name that ends in {', '.join(SUFFIXES[:2])} or {SUFFIXES[-1]}")
+        raise ConfigError(
+            f"cannot write {output}: give a name that ends in {', '.join(SUFFIXES[:2])} or {SUFFIXES[-1]}"
+        )
 
 
 def columns_of(model: Model, path: str) -> Columns:
@@ -73,11 +75,12 @@ def columns_of(model: Model, path: str) -> Columns:
 
 def markers_of(model: Model) -> list[str] | None:
     """The missing markers with which the training table was read."""
-    return model.notes.get("reading", {}).get("missing") or None
+    reading = model.notes.get("reading")
+    return reading.get("missing") or None if isinstance(reading, dict) else None
 
 
 def predictions(model: Model, table: Table) -> dict[str, Any]:
-    """"prediction", and "p_<class>" for each class where the loss gives probabilities."""
+    """ "prediction", and "p_<class>" for each class where the loss gives probabilities."""
     answers = model.answer(model.scores(table))
     if not model.classes:
         return {"prediction": answers}

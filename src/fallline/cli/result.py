@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import tempfile
 from dataclasses import dataclass, replace
@@ -12,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from fallline import __version__
-from fallline.cli.describe import unit_text
+from fallline.cli.describe import PARTS, unit_text
+from fallline.cli.show import json_text
 from fallline.core.errors import ConfigError
 from fallline.core.record import to_json
 from fallline.nn.layer import count_parameters
 from fallline.train.checkpoint import FILE_NAME, write_whole
 from fallline.train.tabular import TableRun
 
-PARTS = ("train", "validation", "test")
 FILES = (FILE_NAME, "history.csv", "curves.png", "result.json")
 
 
@@ -58,19 +57,6 @@ def versions() -> dict[str, str]:
         "numpy": version("numpy"),
         "polars": version("polars"),
     }
-
-
-def json_text(value: Any) -> str:
-    """The value as JSON text, floats with every digit, null for NaN and infinity."""
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)

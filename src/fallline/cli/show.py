@@ -1,12 +1,14 @@
-"""Show: paragraphs, labelled facts and tables on standard output; bold in a terminal, plain aligned text in a pipe."""
+"""Show: paragraphs, facts, tables and JSON on standard output; bold in a terminal, plain aligned text in a pipe."""
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 GAP = "  "
 NARROWEST_FLOW = 24  # columns that a flowing last column needs; with less, each row becomes a small paragraph
@@ -39,6 +41,26 @@ def emit(lines: Iterable[Line | str]) -> None:
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     for line in given:
         console.print(Text(line.text, style="bold" if line.bold else ""))
+
+
+def emit_json(value: Any) -> None:
+    """Writes the value as JSON; where standard output is not UTF-8, other characters are written as escapes."""
+    text = json_text(value)
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(text if unicode else json.dumps(json.loads(text), indent=2))
+
+
+def json_text(value: Any) -> str:
+    """The value as JSON text, floats with every digit, null for NaN and infinity."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def columns_of(text: str) -> int:

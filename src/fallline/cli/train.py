@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 
 from fallline.cli import describe, show
 from fallline.cli.flags import Data, Delimiter, Encoding, Header, Json, Missing, Target, from_flags, read, with_flags
-from fallline.cli.result import FILES, RunFolder, json_text, result_of
+from fallline.cli.result import FILES, RunFolder, result_of
 from fallline.cli.words import in_flags
 from fallline.train.events import Consumer, Ended, Event
 from fallline.train.progress import Progress
@@ -69,7 +70,7 @@ def train(
     folder.keep(run, result)
     say(closing(folder))
     if json:
-        print(json_text(result))
+        show.emit_json(result)
 
 
 def _train(prepared: Prepared, quiet: bool) -> TableRun:
@@ -132,5 +133,5 @@ def verdict(run: TableRun) -> list[str]:
 def closing(folder: RunFolder) -> list[str]:
     """Where everything lies, and what to do next."""
     kept = f"{'replaced' if folder.replaced else 'kept'} in {folder.path}: {', '.join(FILES)}"
-    following = f"next: fallline predict {folder.path} DATA"
+    following = f"next: fallline predict {shlex.quote(str(folder.path))} DATA"
     return ["", *(line for text in (kept, following) for line in show.wrap(text, show.screen_width(), show.INDENT))]

@@ -28,6 +28,7 @@ class Embedding(Layer):
     units: int = setting(at_least=1)
     init: str | Initializer = "auto"
     table: Array = param()  # (n_categories, units)
+    takes_codes: ClassVar[bool] = True
 
     def validate(self) -> None:
         initializer(self.init)
@@ -57,6 +58,7 @@ class ColumnEmbedding(Layer):
     units: tuple[int, ...]
     init: str | Initializer = "auto"
     tables: Array = param()  # one array (cardinality, units) per column
+    takes_codes: ClassVar[bool] = True
 
     def validate(self) -> None:
         for name in ("cardinalities", "units"):

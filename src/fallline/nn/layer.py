@@ -28,11 +28,13 @@ class Layer(Record):
     layers inside it are built without being told how.
 
     suits      of an activation: the initializer that suits weights in front of it ("he", "glorot", "lecun")
+    takes_codes  it reads whole numbers as codes of categories; without such a layer `fit` makes integers floats
     passes_on  the layer keeps the role of its input, so that weights in front look past it at the activation
     """
 
     suits: ClassVar[str | None] = None
     passes_on: ClassVar[bool] = False
+    takes_codes: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kw: Any) -> None:
         super().__init_subclass__(**kw)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.core.errors import DtypeError, ShapeError
+from fallline.core.errors import DataError, DtypeError, ShapeError
 from fallline.core.spec import Spec
 from fallline.graph.op import linear
 from fallline.graph.sample import cases
@@ -42,10 +42,18 @@ def _take_infer(x: Spec, indices: Spec) -> Spec:
     return x.with_shape(indices.shape + x.shape[1:])
 
 
+def _take_forward(x: Any, indices: Any, out: Any = None) -> Any:
+    """Every engine counts rows from the front, so a negative index is refused like one beyond the end."""
+    if indices.size and not (indices.min() >= 0 and indices.max() < len(x)):
+        wrong = int(indices.min() if indices.min() < 0 else indices.max())
+        raise DataError(f"take: row {wrong} of an array of {len(x)} rows: give indices from 0 to {len(x) - 1}")
+    return np.take(x, indices, axis=0, out=out, mode="clip")
+
+
 take = linear(
     "take",
     _take_infer,
-    lambda x, indices, out=None: np.take(x, indices, axis=0, out=out),
+    _take_forward,
     lambda g, x, indices: put_add(g, indices, rows=x.shape[0]),
     front=_take_front,
     sample=cases(

@@ -11,6 +11,8 @@ import numpy as np
 from fallline.core.errors import ConfigError, DataError
 from fallline.core.registry import nearest
 from fallline.core.tree import leaves, map_leaves
+from fallline.nn.layer import Layer
+from fallline.nn.run import records_in
 
 INT32_MAX = np.iinfo(np.int32).max
 
@@ -61,17 +63,19 @@ def n_rows(x: Any) -> int:
     return sizes.pop()
 
 
-def as_inputs(x: Any, dtype: Any) -> Any:
-    """Inputs as arrays of floats of that dtype (integers that fit stay int32); DataError for what is no finite number.
+def as_inputs(x: Any, network: Layer, dtype: Any) -> Any:
+    """Inputs as arrays of floats of that dtype; integers stay integers (int32) where the network reads codes.
 
-    x  an array, a list, a numeric data frame, or a tuple or dict of such
+    x       an array, a list, a numeric data frame, or a tuple or dict of such
+    raises  DataError for what is no finite number
     """
+    codes = any(isinstance(part, Layer) and part.takes_codes for _, part in records_in(network))
     if isinstance(x, tuple) or (isinstance(x, Mapping) and not hasattr(x, "to_numpy")):
-        return map_leaves(lambda path, leaf: _as_input(leaf, dtype, f"input {path}"), x)
-    return _as_input(x, dtype, "X")
+        return map_leaves(lambda path, leaf: _as_input(leaf, codes, dtype, f"input {path}"), x)
+    return _as_input(x, codes, dtype, "X")
 
 
-def _as_input(x: Any, dtype: Any, name: str) -> np.ndarray:
+def _as_input(x: Any, codes: bool, dtype: Any, name: str) -> np.ndarray:
     names = list(getattr(x, "columns", []))
     array = np.asarray(x.to_numpy() if hasattr(x, "to_numpy") else x)
     if array.dtype.kind == "O":
@@ -82,7 +86,9 @@ def _as_input(x: Any, dtype: Any, name: str) -> np.ndarray:
         )
     if array.ndim == 0 or not len(array):
         raise DataError(f"{name} of shape {array.shape} has no rows")
-    if array.dtype.kind in "iu" and array.dtype.itemsize > 1 and np.abs(array).max(initial=0) <= INT32_MAX:
+    if codes and array.dtype.kind in "iu":
+        if array.max(initial=0) > INT32_MAX or array.min(initial=0) < -INT32_MAX:
+            raise DataError(f"{name} holds codes beyond {INT32_MAX}: number the categories from 0")
         return np.ascontiguousarray(array, dtype=np.int32)
     array = np.ascontiguousarray(array, dtype=dtype)
     if not np.isfinite(array).all():

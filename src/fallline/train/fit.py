@@ -74,7 +74,7 @@ def fit(
     progress        True shows a bar in a terminal and plain lines elsewhere
     raises          ConfigError, DataError; NonFiniteError when not even one epoch stayed finite
     """
-    train, judged, target, loss = _rows(data, validation, loss, sample_weight, class_weight, precision, seed)
+    train, judged, target, loss = _rows(network, data, validation, loss, sample_weight, class_weight, precision, seed)
     with Progress(quiet=not progress) as show:
         return Trainer(
             start_model(network, train, loss, target, engine, seed),
@@ -94,9 +94,6 @@ def fit(
 
 def start_model(network: Layer, train: Examples, loss: Loss, target: Any, engine: str | Engine, seed: int) -> Model:
     """The model before training: the network filled for these rows and checked against the loss."""
-    if not isinstance(network, Layer):
-        given = type(network).__name__
-        raise ConfigError(f"fit trains a layer such as Sequential(Dense(16), ReLU(), Dense(1)), given {given}")
     specs = map_leaves(lambda _, leaf: Spec(leaf.shape, leaf.dtype), take_rows(train.x, np.s_[:2]))
     filled = network if network.is_filled else network.build(specs, np.random.default_rng(seed))
     n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
@@ -113,13 +110,13 @@ def choose_target(y: np.ndarray, loss: Loss | None) -> tuple[ClassTarget | Numbe
         return NumberTarget("y"), loss
     if y.ndim > 1:
         raise DataError(f"y has shape {y.shape}: {type(loss).__name__} takes one label a row, shape ({len(y)},)")
+    absent = [i for i, label in enumerate(y.tolist()) if label is None or label != label]
+    if absent:
+        raise DataError(f"y is missing in row {absent[0]} ({len(absent)} of {len(y)} rows): leave these rows out")
     labels = np.unique(y).tolist()
     if len(labels) < 2:
         raise DataError(f"y is {labels[0]!r} in every row: at least two classes are needed")
-    if loss.n_scores(len(labels), 1) == 1 and len(labels) > 2:
-        raise ConfigError(
-            f"{type(loss).__name__} tells two classes apart, y has {len(labels)}: use CategoricalCrossEntropy"
-        )
+    loss.n_scores(len(labels), 1)  # refuses a loss for two classes where there are more
     return ClassTarget("y", tuple(labels)), loss
 
 
@@ -148,10 +145,10 @@ def _classes(target: Any) -> tuple[Any, ...]:
     return tuple(target.classes) if isinstance(target, ClassTarget) else ()
 
 
-def _pair(data: Any, name: str, dtype: np.dtype) -> tuple[Any, np.ndarray]:
+def _pair(data: Any, name: str, network: Layer, dtype: np.dtype) -> tuple[Any, np.ndarray]:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise DataError(f"{name} must be a pair (X, y), given {type(data).__name__}")
-    x, y = as_inputs(data[0], dtype), np.asarray(data[1])
+    x, y = as_inputs(data[0], network, dtype), np.asarray(data[1])
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim == 0 or n_rows(x) != len(y):
@@ -160,28 +157,35 @@ def _pair(data: Any, name: str, dtype: np.dtype) -> tuple[Any, np.ndarray]:
 
 
 def _rows(
-    data: Any, validation: Any, loss: Any, sample_weight: Any, class_weight: Any, precision: str, seed: int
+    network: Layer,
+    data: Any,
+    validation: Any,
+    loss: Any,
+    sample_weight: Any,
+    class_weight: Any,
+    precision: str,
+    seed: int,
 ) -> tuple[Examples, Examples | None, ClassTarget | NumberTarget, Loss]:
     """The rows to train on and to judge by, how their targets are encoded, and the loss."""
+    if not isinstance(network, Layer):
+        given = type(network).__name__
+        raise ConfigError(f"fit trains a layer such as Sequential(Dense(16), ReLU(), Dense(1)), given {given}")
     dtype = np.dtype(_one_of("precision", precision, PRECISIONS))
-    x, y = _pair(data, "data", dtype)
+    x, y = _pair(data, "data", network, dtype)
     target, loss = choose_target(y, None if loss is None else as_record(loss, Loss))
     encoded = encode_targets(loss, target, y, dtype)
     weights = row_weights(sample_weight, class_weight, encoded, _classes(target)).astype(dtype)
-    return *_validation(Examples(x, encoded, weights), validation, loss, target, seed), target, loss
+    present = drop_absent(Examples(x, encoded, weights))
+    if not isinstance(validation, (tuple, list)):
+        return *_share(present, validation, target, seed), target, loss
+    x, y = _pair(validation, "validation", network, dtype)
+    return present, Examples(x, encode_targets(loss, target, y, dtype), np.ones(len(y), dtype)), target, loss
 
 
-def _validation(
-    examples: Examples, validation: Any, loss: Loss, target: Any, seed: int
-) -> tuple[Examples, Examples | None]:
-    """The rows to train on and those to judge by; rows of weight 0 are in neither."""
-    dtype, present = examples.w.dtype, drop_absent(examples)
-    if validation is None or validation == 0:
+def _share(present: Examples, validation: float | None, target: Any, seed: int) -> tuple[Examples, Examples | None]:
+    """The rows to train on, and the share of them that judges instead (stratified, shuffled)."""
+    if not validation:
         return present, None
-    if isinstance(validation, (tuple, list)):
-        x, y = _pair(validation, "validation", dtype)
-        encoded = encode_targets(loss, target, y, dtype)
-        return present, Examples(x, encoded, np.ones(len(encoded), dtype))
     strata = present.y if _classes(target) else None
     split = split_rows(len(present), validation=validation, test=0, seed=seed, y=strata)
     return drop_absent(present.take(split.train)), present.take(split.validation)

@@ -56,7 +56,7 @@ class Model:
     def inputs(self, X: Any) -> Any:
         """The arrays that the network reads, from a table (when it was trained on one) or from arrays."""
         if self.columns is None:
-            return as_inputs(X, self.dtype)
+            return as_inputs(X, self.network, self.dtype)
         numbers, codes = self.columns.transform(read_table(X))
         numbers = numbers.astype(self.dtype, copy=False)
         return (numbers, codes) if self.columns.cardinalities else numbers

@@ -108,7 +108,7 @@ class Trainer:
                     reason = stop.reason
                     break
         tell(self.consumers, Ended(self.failure or reason, best[0]))
-        if self.failure and not best[0]:
+        if self.failure and len(self.history) == 1:
             raise NonFiniteError(self.failure)
         if self.failure:
             warnings.warn(f"{self.failure}; the weights of epoch {best[0]} are kept", RuntimeWarning, stacklevel=3)
