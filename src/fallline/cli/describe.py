@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from fallline.nn.layer import count_parameters, summary
 from fallline.train.model import Model
 
 PARTS = ("train", "validation", "test")  # of the rows
-MOST_COLUMNS = 40  # shown one by one; beyond that, neighbours of one kind share a line
+MOST_COLUMNS = 40  # shown one by one; beyond that, more than SHORT_RUN neighbours of one kind share a line
+SHORT_RUN = 5
 MOST_CLASSES = 6
 METRIC_NAMES = {"auc": "AUC", "log_loss": "log loss", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 IN_UNITS = ("rmse", "mae", "loss")  # metrics of any size; the others are near 0..1
@@ -40,7 +41,7 @@ def column_rows(columns: Columns, most: int | None = MOST_COLUMNS) -> list[Row]:
             runs[-1].append(row)
         else:
             runs.append([row])
-    return [run[0] if len(run) == 1 else _run_row(run) for run in runs]
+    return [row for run in runs for row in ([_run_row(run)] if len(run) > SHORT_RUN else run)]
 
 
 def _run_row(run: Sequence[tuple[str, str, str]]) -> Row:
@@ -133,7 +134,7 @@ def metric_text(name: str, value: float | None) -> str:
 
 
 def metrics_table(
-    parts: dict[str, dict[str, float] | None], baseline: dict[str, dict[str, float] | None], width: int | None
+    parts: Mapping[str, dict[str, float] | None], baseline: Mapping[str, dict[str, float] | None], width: int | None
 ) -> list[show.Line]:
     """One row a metric, one column a part, the linear baseline last; where that is too wide, one row a part.
 

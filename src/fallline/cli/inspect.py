@@ -180,7 +180,7 @@ def model_lines(model: Model, source: str) -> list[show.Line | str]:
 def training_lines(notes: dict[str, Any], width: int | None) -> list[show.Line | str]:
     """How the training of `fallline train` went, from the model's notes; nothing where they do not tell."""
     result = notes.get("result")
-    if not isinstance(result, dict) or not TOLD <= result.keys():
+    if not isinstance(result, dict) or not result.keys() >= TOLD:
         return []
     text = (
         f"trained on {result['split']['train']:,} of {result['rows']:,} rows for {result['epochs']} epochs "

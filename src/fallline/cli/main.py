@@ -30,7 +30,7 @@ fallline predict runs/heart new.csv -o predicted.csv
 fallline inspect heart.csv
 """
 MENDABLE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # exit statuses; the last two are 128 + the signal, as shells have it
-UsageError = typer.BadParameter.__mro__[1]  # of Typer itself or of click, whichever this Typer is built on
+UsageError: type[Any] = typer.BadParameter.__mro__[1]  # of Typer itself or of click, whichever this Typer is built on
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,27 +43,35 @@ def run(argv: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ? for it
-    names: list[str] = []
     try:
-        command = typer.main.get_command(build(argv))
-        names = [p.name for sub in getattr(command, "commands", {}).values() for p in sub.params]
         with warnings.catch_warnings():
             warnings.filterwarnings("always", category=RuntimeWarning, module="fallline")
             warnings.showwarning = _show_warning
-            with command.make_context("fallline", list(argv) or ["--help"]) as context:
-                command.invoke(context)
-            sys.stdout.flush()
+            status = _run(argv)
+        sys.stdout.flush()
+        return status
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush, at exit, finds a reader
+        return BROKEN_PIPE
+
+
+def _run(argv: Sequence[str]) -> int:
+    names: list[str] = []  # of the command's flags, in which messages of the library are retold
+    try:
+        command = typer.main.get_command(build(argv))
+        names = [p.name for sub in getattr(command, "commands", {}).values() for p in sub.params]
+        with command.make_context("fallline", list(argv) or ["--help"]) as context:
+            command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
     except UsageError as error:
         return _refuse(_usage_text(error, argv))
     except FalllineError as error:
         return _refuse(in_flags(str(error), names))
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the last flush, at exit, finds a reader
-        return BROKEN_PIPE
+        raise
     except OSError as error:
         return _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
     except MemoryError:
@@ -101,9 +109,9 @@ def _fallline(
 
 def _usage_text(error: Any, argv: Sequence[str]) -> str:
     """What is wrong with the command line, in our own spelling, and where its help is."""
-    text = error.format_message()
+    text = error.format_message().replace(". Did you mean", ": did you mean")
     near = getattr(error, "possibilities", None)
-    if near and "did you mean" not in text.lower():
+    if near and "did you mean" not in text:
         text = f"{error.message.rstrip('.')}: did you mean {' or '.join(sorted(near))}?"
     called = next((word + " " for word in argv if word in COMMANDS), "")
     return f"{text[:1].lower()}{text[1:].rstrip('.')} (see fallline {called}--help)"

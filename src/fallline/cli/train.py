@@ -26,7 +26,7 @@ fallline train prices.parquet --hidden 128,64 --activation gelu --seed 1
 fallline train rings.csv --loss poisson --schedule "cosine(0.01)"
 fallline train heart.csv --target AHD --json > result.json
 """
-NAMES = ("delimiter", "encoding", "missing", *(f.name for f in dataclasses.fields(TableOptions)))  # type: ignore[arg-type]
+NAMES = ("delimiter", "encoding", "missing", *(f.name for f in dataclasses.fields(TableOptions)))
 WHY = {
     "binary": "for two classes",
     "classes": "for more than two classes",
@@ -102,8 +102,8 @@ def opening(prepared: Prepared, target: str | None) -> list[show.Line | str]:
         ("target", f"{describe.name_text(model.target.name)}{chosen}: {describe.target_text(table, model.target)}"),
         ("kind", f"{describe.kind_text(prepared.kind, len(model.classes))}: {reason}"),
         ("output", f"{describe.unit_text(model)} and {describe.loss_name(model.loss)}, {why}"),
-        ("rows", f"{len(split.train)} train, {len(split.validation)} decide when to stop (validation), "
-                 f"{len(split.test)} judge the result (test)"),
+        ("rows", f"{len(split.train):,} train, {len(split.validation):,} decide when to stop (validation), "
+                 f"{len(split.test):,} judge the result (test)"),
     ]  # fmt: skip
     return [
         *show.wrap(f"{table.name}: {table.n_rows:,} rows, {len(table.names)} columns", width),

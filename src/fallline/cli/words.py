@@ -33,5 +33,5 @@ def in_flags(text: str, names: Iterable[str]) -> str:
         text = re.sub(pattern, words, text)
     listed = "|".join(map(re.escape, names))
     text = re.sub(rf"^TableOptions\(({listed})='?(.*?)'?\): (\1 )?", lambda m: f"{flag_of(m[1])} {m[2]}: ", text)
-    pattern = rf"(?<![(\w'\"])(?<!, )({listed})=(?!=)([^\s,;)]?)"
+    pattern = rf"(?<![\w'\"])(?<!\w\()(?<!, )({listed})=(?!=)([^\s,;)]?)"
     return re.sub(pattern, lambda m: flag_of(m[1]) + (f" {m[2]}" if m[2] else ""), text)

@@ -33,6 +33,7 @@ from fallline.train.stopping import Best, EarlyStopping, StoppingRule
 
 SECONDS_PER_CALL = 0.2  # an engine call returns this often, for progress and Ctrl-C
 LARGEST_CALL = 100_000  # steps
+INTERRUPTED = "interrupted"  # the reason of a training that Ctrl-C ended
 
 
 @dataclass
@@ -103,7 +104,7 @@ class Trainer:
                         best = event.row["epoch"], self.model
                     if judge is not None:
                         judge.note(event.row)
-                stop = tell(consumers, event) or (Stop("interrupted") if self._interrupted else None)
+                stop = tell(consumers, event) or (Stop(INTERRUPTED) if self._interrupted else None)
                 if stop is not None:
                     reason = stop.reason
                     break
