@@ -269,3 +269,22 @@ def test_integers_are_numbers_unless_the_network_reads_codes():
 def test_a_missing_label_is_named():
     with pytest.raises(DataError, match="y is missing in row 2"):
         fl.fit(mlp(), (X[:4], np.array(["a", "b", None, "a"], dtype=object)), loss="bce", epochs=1)
+
+
+def test_a_hinge_decides_at_score_zero():
+    fit = fl.fit(mlp(), (X, LABELS), loss="hinge", epochs=20, optimizer=fl.Adam(0.02), validation=0.2)
+    scores = fit.model.scores(X)
+    np.testing.assert_array_equal(fit.model.predict(X), np.where(scores > 0, "yes", "no"))
+    found = fit.model.evaluate(X, LABELS)
+    assert_close(found["accuracy"], np.mean(fit.model.predict(X) == LABELS))
+    assert set(found) == {"loss", "accuracy", "auc"}
+    with pytest.raises(ConfigError, match="Hinge predicts classes without probabilities"):
+        fit.model.predict_proba(X)
+    with pytest.raises(ConfigError, match="metric 'log_loss' needs probabilities"):
+        fl.fit(mlp(), (X, LABELS), loss="hinge", epochs=1, metrics=["log_loss"])
+
+
+def test_several_quantiles_of_one_target():
+    fit = fl.fit(mlp(out=3), (X, NUMBERS), loss=fl.Quantile((0.1, 0.5, 0.9)), epochs=30, validation=0.2)
+    assert fit.model.predict(X).shape == (120, 3)
+    assert set(fit.model.evaluate(X, NUMBERS)) == {"loss"}

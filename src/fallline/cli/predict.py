@@ -81,10 +81,9 @@ def markers_of(model: Model) -> list[str] | None:
 
 def predictions(model: Model, table: Table) -> dict[str, Any]:
     """ "prediction", and "p_<class>" for each class where the loss gives probabilities."""
-    answers = model.answer(model.scores(table))
-    if not model.classes:
-        return {"prediction": answers}
-    found: dict[str, Any] = {"prediction": model.labels(answers)}
-    if model.loss.probabilistic:
-        found |= {f"p_{label}": answers[:, i] for i, label in enumerate(model.classes)}
+    scores = model.scores(table)
+    found: dict[str, Any] = {"prediction": model.predicted(scores)}
+    if model.classes and model.loss.probabilistic:
+        probabilities = model.probabilities(scores)
+        found |= {f"p_{label}": probabilities[:, i] for i, label in enumerate(model.classes)}
     return found

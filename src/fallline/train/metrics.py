@@ -40,6 +40,8 @@ class Metric(NamedTuple):
 
 
 METRICS: Registry[Metric] = Registry("metric")
+CLASS_METRICS = ("accuracy", "auc", "log_loss")  # what is computed when nothing else is asked for
+NUMBER_METRICS = ("rmse", "mae", "r2")
 
 
 def classification_metrics(
@@ -47,7 +49,7 @@ def classification_metrics(
     codes: Any,
     weights: Any = None,
     classes: Sequence[Any] | None = None,
-    names: Iterable[str] = ("accuracy", "auc", "log_loss"),
+    names: Iterable[str] = CLASS_METRICS,
 ) -> dict[str, float]:
     """The named metrics of predicted probabilities.
 
@@ -62,7 +64,7 @@ def classification_metrics(
 
 
 def regression_metrics(
-    prediction: Any, y: Any, weights: Any = None, names: Iterable[str] = ("rmse", "mae", "r2")
+    prediction: Any, y: Any, weights: Any = None, names: Iterable[str] = NUMBER_METRICS
 ) -> dict[str, float]:
     """The named metrics of predicted numbers, (rows,) or (rows, outputs)."""
     return _named(names, prediction, y, weights, wrong="classes proba")

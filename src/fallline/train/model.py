@@ -17,9 +17,16 @@ from fallline.data.target import ClassTarget, NumberTarget
 from fallline.engines.engine import get_engine
 from fallline.losses.loss import Loss
 from fallline.nn.layer import Layer
+from fallline.ops.transcendental import sigmoid
 from fallline.train.checkpoint import read_model, write_model
 from fallline.train.examples import as_inputs, class_codes, finite_targets, n_rows, row_weights, take_rows
-from fallline.train.metrics import classification_metrics, regression_metrics
+from fallline.train.metrics import (
+    CLASS_METRICS,
+    METRICS,
+    NUMBER_METRICS,
+    classification_metrics,
+    regression_metrics,
+)
 from fallline.train.step import loss_of, scorer
 
 CHUNK = 4096  # rows scored in one engine call: large enough to be fast, small enough to stay in cache
@@ -67,25 +74,28 @@ class Model:
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities.   X (n, …) -> (n, n_classes), rows sum to 1"""
-        if not self.classes:
-            raise ConfigError(f"{type(self.loss).__name__} predicts numbers, not classes: use predict")
-        return self.answer(self.scores(X))
+        return self.probabilities(self.scores(X))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each row, or the predicted number in the target's unit."""
-        answers = self.answer(self.scores(X))
-        return self.labels(answers) if self.classes else answers
+        """The class of each row that the loss decides for, or the predicted number in the target's unit."""
+        return self.predicted(self.scores(X))
 
-    def answer(self, scores: np.ndarray) -> np.ndarray:
-        """Scores through the link: (n, n_classes) probabilities, or numbers in the target's unit."""
-        linked = np.asarray(self.loss.predict(scores.astype(np.float64)))
-        if not self.classes:
-            return self.target.decode(linked)
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Scores as class probabilities.   -> (n, n_classes)"""
+        if not (self.classes and self.loss.probabilistic):
+            kind = "classes without probabilities" if self.classes else "numbers, not classes"
+            raise ConfigError(f"{type(self.loss).__name__} predicts {kind}: use predict")
+        linked = self._linked(scores)
         return np.stack([1.0 - linked, linked], axis=1) if linked.ndim == 1 else linked
 
-    def labels(self, probabilities: np.ndarray) -> np.ndarray:
-        """The most probable class of each row; at a tie the first."""
-        return self.target.decode(np.argmax(probabilities, axis=1))
+    def predicted(self, scores: np.ndarray) -> np.ndarray:
+        """Scores as class labels (at a tie the first class), or as numbers in the target's unit."""
+        if self.classes:
+            return self.target.decode(np.asarray(self.loss.decide(scores)))
+        return self.target.decode(self._linked(scores))
+
+    def _linked(self, scores: np.ndarray) -> np.ndarray:
+        return np.asarray(self.loss.predict(scores.astype(np.float64)))
 
     def evaluate(self, X: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
         """The mean loss and the usual metrics on rows with known targets; a table holds its targets itself."""
@@ -146,8 +156,26 @@ def metrics_of(
     model: Model, scores: np.ndarray, encoded: np.ndarray, weights: np.ndarray, names: Sequence[str] | None = None
 ) -> dict[str, float]:
     """The metrics of scored rows, numbers in the target's unit; without names the loss and the usual ones."""
-    answers, chosen = model.answer(scores), {} if names is None else {"names": names}
     found = {"loss": mean_loss(model, scores, encoded, weights)} if names is None else {}
-    if model.classes:
-        return found | classification_metrics(answers, encoded.astype(np.int64), weights, **chosen)
-    return found | regression_metrics(answers, model.target.decode(encoded.astype(np.float64)), weights, **chosen)
+    if model.classes and model.loss.probabilistic:
+        chosen = CLASS_METRICS if names is None else names
+        return found | classification_metrics(
+            model.probabilities(scores), encoded.astype(np.int64), weights, names=chosen
+        )
+    if model.classes:  # a score without a probability still decides, and ranks the rows
+        _need_no_probabilities(model, names or ())
+        ranks = np.asarray(sigmoid(scores.astype(np.float64)))
+        chosen = CLASS_METRICS[:2] if names is None else names
+        return found | classification_metrics(ranks, encoded.astype(np.int64), weights, names=chosen)
+    answers, targets = model.predicted(scores), model.target.decode(encoded.astype(np.float64))
+    if answers.shape != targets.shape and not names:  # several quantiles of one target have a loss, and no one error
+        return found
+    return found | regression_metrics(answers, targets, weights, names=NUMBER_METRICS if names is None else names)
+
+
+def _need_no_probabilities(model: Model, names: Sequence[str]) -> None:
+    for name in names:
+        if METRICS[name].name in ("log_loss", "brier"):
+            raise ConfigError(
+                f"metric {name!r} needs probabilities, {type(model.loss).__name__} gives none: use accuracy or auc"
+            )

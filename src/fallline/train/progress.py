@@ -84,7 +84,7 @@ class Progress:
         self._epoch, self._batch = event.epoch, 0
         self._start = self.clock()
         self._last_shown, self._next_tenth = -math.inf, 0.0
-        self._warned = False
+        self._warned = self._over = False
 
     @property
     def share(self) -> float:
@@ -113,7 +113,7 @@ class Progress:
         row, epochs = self._row, self._run.epochs
         train, held, rate = (row.get(name) for name in ("train_loss", "validation_loss", "learning_rate"))
         left = self.seconds_left()
-        time_left = f"{seconds_text(left)} left" if math.isfinite(left) and self.share < 1 else ""
+        time_left = f"{seconds_text(left)} left" if math.isfinite(left) and self.share < 1 and not self._over else ""
         if short:  # of a constant width each, lest the bar changes its length all the time
             loss, val = _labelled("loss", train, 7), _labelled("val", held, 7)
             return [
@@ -146,6 +146,7 @@ class Progress:
             self._write(recent.rise_text(*rise))
 
     def _finish(self, event: Ended) -> None:
+        self._over = True  # an early stop leaves no time to be told
         if self.terminal and self._history.rows:
             self._draw()
             self._bar.stop()

@@ -214,6 +214,10 @@ def prepare(table: Table, target: str | int | None, options: TableOptions) -> Pr
     x = (numbers, categories) if columns.cardinalities else numbers
     dtype = np.int32 if loss.target_dtype == "int32" else np.float32
     examples = Examples(x, np.ascontiguousarray(y, dtype), np.ones(len(y), np.float32))
+    if loss.task == "regression" and _n_scores(loss, fitted) > 1:
+        raise ConfigError(
+            f"{loss!r} predicts several numbers a row: train it with fl.fit, or choose a loss for one number"
+        )
     network = tabular_network(columns, options, _n_scores(loss, fitted))
     model = replace(start_model(network, examples, loss, fitted, options.engine, options.seed), columns=columns)
     return Prepared(table, options, kind, reason, split, examples, model)
@@ -227,8 +231,9 @@ def _split(table: Table, options: TableOptions, codes: np.ndarray | None) -> tup
     chosen: dict[str, Any] = {"y": codes} if way == "shuffled" else {"tail": True}
     if colon:
         chosen = {{"group": "groups"}.get(way, way): table.column(name).to_numpy()}
-    sizes = {"validation": options.validation, "test": options.test, "seed": options.seed}
-    return split_rows(table.n_rows, **sizes, **chosen), (name,) if colon else ()
+    validation, test = options.validation, options.test
+    split = split_rows(table.n_rows, validation=validation, test=test, seed=options.seed, **chosen)
+    return split, (name,) if colon else ()
 
 
 def tabular_network(columns: Columns, options: TableOptions, n_scores: int) -> Sequential:
