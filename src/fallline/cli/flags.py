@@ -13,7 +13,7 @@ import typer
 
 from fallline.cli.words import flag_of
 from fallline.core.errors import ConfigError
-from fallline.core.record import Record
+from fallline.core.record import Record, fields_of
 from fallline.data.table import Table, read_table
 
 READING = "Reading DATA"
@@ -66,7 +66,7 @@ def with_flags(record: type[Record]) -> Callable[[Callable[..., None]], Callable
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        made = [_parameter(field, described(record)[field.name]) for field in dataclasses.fields(record)]  # type: ignore[arg-type]
+        made = [_parameter(field, described(record)[field.name]) for field in fields_of(record)]
         command.__signature__ = signature.replace(parameters=[*own, *made])  # type: ignore[attr-defined]
         return command
 
@@ -91,7 +91,7 @@ def described(record: type[Record]) -> dict[str, str]:
 
 def from_flags(record: type[Record], given: dict[str, str | None]) -> Any:
     """The record with the fields whose flags were given; ConfigError in the words of the flags."""
-    kinds = {field.name: str(field.type) for field in dataclasses.fields(record)}  # type: ignore[arg-type]
+    kinds = {field.name: str(field.type) for field in fields_of(record)}
     return record(**{name: parse(name, text, kinds[name]) for name, text in given.items() if text is not None})
 
 

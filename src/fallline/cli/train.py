@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import sys
 import time
@@ -15,6 +14,7 @@ from fallline.cli import describe, show
 from fallline.cli.flags import Data, Delimiter, Encoding, Header, Json, Missing, Target, from_flags, read, with_flags
 from fallline.cli.result import FILES, RunFolder, result_of
 from fallline.cli.words import in_flags
+from fallline.core.record import fields_of
 from fallline.train.events import Consumer, Ended, Event
 from fallline.train.progress import Progress
 from fallline.train.tabular import Prepared, TableOptions, TableRun, prepare
@@ -26,7 +26,7 @@ fallline train prices.parquet --hidden 128,64 --activation gelu --seed 1
 fallline train rings.csv --loss poisson --schedule "cosine(0.01)"
 fallline train heart.csv --target AHD --json > result.json
 """
-NAMES = ("delimiter", "encoding", "missing", *(f.name for f in dataclasses.fields(TableOptions)))
+NAMES = ("delimiter", "encoding", "missing", *(f.name for f in fields_of(TableOptions)))
 WHY = {
     "binary": "for two classes",
     "classes": "for more than two classes",

@@ -69,7 +69,7 @@ class Record:
     aliases: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        for field in fields_of(self):
             if role_of(field) == "setting":
                 object.__setattr__(self, field.name, _checked(self, field, getattr(self, field.name)))
         self.validate()
@@ -83,7 +83,7 @@ class Record:
 
     def __repr__(self) -> str:
         shown = []
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        for field in fields_of(self):
             value = getattr(self, field.name)
             if role_of(field) != "setting":
                 if value is not None:
@@ -95,11 +95,16 @@ class Record:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        names = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
+        names = [f.name for f in fields_of(self)]
         return all(_same(getattr(self, n), getattr(other, n)) for n in names)
 
     def __hash__(self) -> int:
         return hash(key_of(self))
+
+
+def fields_of(made: Any) -> tuple[dataclasses.Field, ...]:
+    """The fields of a record or of its class, in order."""
+    return dataclasses.fields(made)
 
 
 def role_of(field: dataclasses.Field) -> str:
@@ -113,7 +118,7 @@ def key_of(value: Any) -> Any:
     Parameters and buffers count by shape and dtype, arrays inside settings by their contents.
     """
     if isinstance(value, Record):
-        fields = dataclasses.fields(value)  # type: ignore[arg-type]
+        fields = fields_of(value)
         return type(value), tuple((f.name, _field_key(f, getattr(value, f.name))) for f in fields)
     if isinstance(value, dict):
         return tuple((k, key_of(v)) for k, v in value.items())
@@ -138,7 +143,7 @@ def to_json(value: Any) -> Any:
         known = RECORDS[type(value).__name__]
         if known is not type(value):
             raise ConfigError(f"{type(value).__name__} is not the registered record of that name: rename it")
-        fields = [f for f in dataclasses.fields(value) if role_of(f) == "setting"]  # type: ignore[arg-type]
+        fields = [f for f in fields_of(value) if role_of(f) == "setting"]
         return {"type": type(value).__name__, **{f.name: to_json(getattr(value, f.name)) for f in fields}}
     if isinstance(value, dict):
         if not all(isinstance(k, str) for k in value) or "type" in value or set(value) == {"number"}:
@@ -217,7 +222,7 @@ def _from_text(text: str, base: type[R]) -> R:
 
 def _made(cls: type[R], args: Sequence[Any], named: dict[str, Any]) -> R:
     """The record with these settings; ConfigError for an unknown field or a missing one."""
-    known = [f.name for f in dataclasses.fields(cls) if role_of(f) == "setting"]  # type: ignore[arg-type]
+    known = [f.name for f in fields_of(cls) if role_of(f) == "setting"]
     for given in named:
         if given not in known:
             raise ConfigError(f"{cls.__name__} has no field {given!r}: {nearest(given, known)}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from fallline.core.errors import ConfigError
-from fallline.core.record import Record, role_of
+from fallline.core.record import Record, fields_of, role_of
 
 Leaf = Any
 
@@ -41,7 +40,7 @@ def fill_leaves(tree: Any, arrays: dict[str, Leaf], path: str = "") -> Any:
     """A recipe with its parameters and buffers set from arrays by path, as `leaves` names them; others stay empty."""
     if isinstance(tree, Record):
         changes = {}
-        for field in dataclasses.fields(tree):  # type: ignore[arg-type]
+        for field in fields_of(tree):
             here, value = join(path, field.name), getattr(tree, field.name)
             if role_of(field) == "setting":
                 changes[field.name] = fill_leaves(value, arrays, here)
@@ -68,7 +67,7 @@ def _walk(node: Any, path: str, role: str) -> Iterator[tuple[str, Leaf, str]]:
     if node is None:
         return
     if isinstance(node, Record):
-        for field in dataclasses.fields(node):  # type: ignore[arg-type]
+        for field in fields_of(node):
             value, found = getattr(node, field.name), role_of(field)
             if found != "setting":
                 yield from _walk(value, join(path, field.name), found)
@@ -102,7 +101,7 @@ def _rebuild(node: Any, path: str, f: Callable[[str, Leaf], Leaf], *, inside: bo
         return None
     if isinstance(node, Record):
         changes = {}
-        for field in dataclasses.fields(node):  # type: ignore[arg-type]
+        for field in fields_of(node):
             value = getattr(node, field.name)
             new = _rebuild(value, join(path, field.name), f, inside=role_of(field) == "setting")
             if new is not value:

@@ -41,8 +41,8 @@ def activations() -> list[ActivationRow]:
 
 def _facts(cls: type) -> tuple[str, str, str]:
     lines = [line.strip() for line in (cls.__doc__ or "").strip().splitlines()]
-    fact = lambda key: next((line.removeprefix(key).strip() for line in lines if line.startswith(key + " ")), "")  # noqa: E731
-    return lines[0], fact("derivative"), fact("source")
+    facts = {word: rest.strip() for word, _, rest in (line.partition(" ") for line in lines)}
+    return lines[0], facts.get("derivative", ""), facts.get("source", "")
 
 
 class _Step(Activation):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import threading
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from fallline.core.errors import ConfigError, ShapeError
-from fallline.core.record import Record, role_of
+from fallline.core.record import Record, fields_of, role_of
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves
 from fallline.graph.program import Program
@@ -87,7 +86,7 @@ class Layer(Record):
 
 def _own_fields(cls: Any) -> tuple[str, ...]:
     """The names of the fields that hold arrays."""
-    return tuple(f.name for f in dataclasses.fields(cls) if role_of(f) != "setting")
+    return tuple(f.name for f in fields_of(cls) if role_of(f) != "setting")
 
 
 _leaf_fields: Callable[[Any], tuple[str, ...]] = functools.cache(_own_fields)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fallline.core.errors import ConfigError
-from fallline.core.record import Record
+from fallline.core.record import Record, fields_of
 from fallline.core.tree import join
 from fallline.ops.random import uniform
 
@@ -87,7 +86,7 @@ def records_in(tree: Any, path: str = "") -> Iterator[tuple[str, Record]]:
     """Every record of a tree with its path, outer ones first."""
     if isinstance(tree, Record):
         yield path, tree
-        for field in dataclasses.fields(tree):  # type: ignore[arg-type]
+        for field in fields_of(tree):
             yield from records_in(getattr(tree, field.name), join(path, field.name))
     elif isinstance(tree, dict):
         for key, value in tree.items():
@@ -101,7 +100,7 @@ def map_records(f: Any, tree: Any, path: str = "") -> Any:
     """The same tree with f(path, record) in the place of each record, inner ones first."""
     if isinstance(tree, Record):
         changes = {}
-        for field in dataclasses.fields(tree):  # type: ignore[arg-type]
+        for field in fields_of(tree):
             value = getattr(tree, field.name)
             new = map_records(f, value, join(path, field.name))
             if new is not value:

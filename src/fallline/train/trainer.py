@@ -195,8 +195,8 @@ class Trainer:
 
     def _batch_specs(self, rows: int) -> tuple[Any, Spec, Spec]:
         """The Specs of a batch of that many rows."""
-        of = lambda leaf: Spec((rows, *leaf.shape[1:]), leaf.dtype)  # noqa: E731
-        return map_leaves(lambda _, leaf: of(leaf), self.train.x), of(self.train.y), of(self.train.w)
+        data = (self.train.x, self.train.y, self.train.w)
+        return map_leaves(lambda _, leaf: Spec((rows, *leaf.shape[1:]), leaf.dtype), data)
 
     def _columns(self) -> tuple[str, ...]:
         """The names of the columns that a row of the history has besides the epoch."""
