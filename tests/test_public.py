@@ -28,7 +28,7 @@ LISTED = {
     *("Optimizer", "Program", "Record", "Run", "Schedule", "Spec", "Stop", "Table", "Value", "activations", "buffer"),
     *("check_gradients", "count_parameters", "ewa", "ewa_window", "fit", "from_json", "get_engine", "grad", "hessian"),
     *("hvp", "jacobian", "jvp", "leaves", "load", "map_leaves", "param", "read_table", "record", "setting", "spec"),
-    *("summary", "to_json", "value_and_grad", "vjp", "with_leaves"),
+    *("summary", "to_json", "trace", "value_and_grad", "vjp", "with_leaves"),
 }
 
 HEAVY = (

@@ -27,6 +27,7 @@ _HOMES = {
     "fallline.core.tree": ("leaves", "map_leaves", "with_leaves"),
     "fallline.data.table": ("Table", "read_table"),
     "fallline.engines.engine": ("get_engine",),
+    "fallline.explain.trace": ("trace",),
     "fallline.graph.program": ("Program",),
     "fallline.graph.value": ("Value",),
     "fallline.nn.layer": ("Layer", "count_parameters", "summary"),

@@ -63,6 +63,11 @@ def test_bits_are_those_of_the_formula(key: tuple[int, int], site: int) -> None:
     assert random.fold_in(array, site).tolist() == [k0, k1]
 
 
+def test_the_keys_of_many_steps_are_those_of_each() -> None:
+    numbers = np.array([0, 1, 2, 2**31, 2**32 - 1])
+    np.testing.assert_array_equal(random.step_keys(KEY, numbers), [random.fold_in(KEY, int(n)) for n in numbers])
+
+
 def test_avalanche() -> None:
     """Each flipped input bit flips every output bit half of the time."""
     words = np.random.default_rng(0).integers(0, 2**32, 20_000, dtype=np.uint32)

@@ -18,7 +18,7 @@ from fallline.core.errors import ConfigError, DtypeError, ShapeError
 from fallline.core.registry import nearest
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves
-from fallline.graph.op import OPS, as_value, like
+from fallline.graph.op import OPS, as_value, with_args
 from fallline.graph.program import Program
 from fallline.graph.value import Value
 
@@ -145,9 +145,7 @@ def _joined(program: Program, arrays: Sequence[np.ndarray]) -> list[Value]:
     found = {id(v): as_value(a) for v, a in zip(program.inputs, arrays, strict=True)}
     for node in program.order:
         if id(node) not in found:
-            args = tuple(found[id(a)] for a in node.args)
-            same = all(a is b for a, b in zip(args, node.args, strict=True))
-            found[id(node)] = node if same else like(node, node.op, args)
+            found[id(node)] = with_args(node, tuple(found[id(a)] for a in node.args))
     return [found[id(v)] for v in program.outputs]
 
 

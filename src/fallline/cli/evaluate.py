@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from fallline.cli import describe, show
-from fallline.cli.flags import Data, Delimiter, Encoding, Header, Json, Missing, ModelPath, read
+from fallline.cli.flags import Data, Json, ModelPath, read, reads_table
 from fallline.cli.predict import columns_of, markers_of
 from fallline.cli.words import one_line
 from fallline.train.model import load
@@ -16,19 +17,17 @@ fallline evaluate runs/heart later.csv --json
 """
 
 
+@reads_table
 def evaluate(
     model: ModelPath,
     data: Data,
     *,
     json: Json = False,
-    delimiter: Delimiter = None,
-    header: Header = None,
-    encoding: Encoding = None,
-    missing: Missing = None,
+    **given: Any,
 ) -> None:
     trained = load(model)
     columns = columns_of(trained, model)
-    table = read(data, delimiter, header, encoding, missing or markers_of(trained))
+    table = read(data, given, markers_of(trained))
     table.column(trained.target.name)  # without it there is nothing to measure, whatever else is wrong
     metrics = trained.evaluate(table)
     for note in (*table.notes, *columns.notes(table)):

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -47,30 +47,42 @@ Target = Annotated[
                  "not given: the packaged set's own, else the last column"),
 ]  # fmt: skip
 
+READING_OPTIONS = {"delimiter": Delimiter, "header": Header, "encoding": Encoding, "missing": Missing}
+
 _DELIMITERS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "space": " "}
 _METAVARS = {"tuple[int, ...]": "N,N…", "int": "N", "float": "X", "str": "NAME"}
 _DESCRIBED = re.compile(r"    (\w+) {2,}(\S.*)")
 
 
-def read(
-    data: str, delimiter: str | None, header: bool | None, encoding: str | None, missing: Iterable[str] | None
-) -> Table:
-    """The table, read as the flags say."""
-    divided = _DELIMITERS.get(delimiter, delimiter) if delimiter is not None else None
-    return read_table(data, delimiter=divided, header=header, encoding=encoding, missing=missing)
+def reads_table(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorator: the function's **given become the options that `read` follows."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    made = [inspect.Parameter(n, kind, default=None, annotation=a) for n, a in READING_OPTIONS.items()]
+    return _with_options(command, made)
+
+
+def read(data: str, given: Mapping[str, Any], missing: Iterable[str] | None = None) -> Table:
+    """The table, read as the flags say.   missing: the markers where --missing was not given"""
+    chosen = {name: given[name] for name in READING_OPTIONS}
+    divided = _DELIMITERS.get(chosen["delimiter"], chosen["delimiter"])
+    return read_table(data, **{**chosen, "delimiter": divided, "missing": chosen["missing"] or missing})
 
 
 def with_flags(record: type[Record]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorator: the function's **fields become one option for each field of the record, given as text or None."""
+    """Decorator: the function's **given become one option for each field of the record, given as text or None."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(command, eval_str=True)
-        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        made = [_parameter(field, described(record)[field.name]) for field in fields_of(record)]
-        command.__signature__ = signature.replace(parameters=[*own, *made])  # type: ignore[attr-defined]
-        return command
+        return _with_options(command, [_parameter(f, described(record)[f.name]) for f in fields_of(record)])
 
     return decorate
+
+
+def _with_options(command: Callable[..., None], made: Sequence[inspect.Parameter]) -> Callable[..., None]:
+    """The command, which shows these parameters in the place of its ** argument."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    command.__signature__ = signature.replace(parameters=[*own, *made])  # type: ignore[attr-defined]
+    return command
 
 
 def described(record: type[Record]) -> dict[str, str]:
@@ -89,10 +101,11 @@ def described(record: type[Record]) -> dict[str, str]:
     return found
 
 
-def from_flags(record: type[Record], given: dict[str, str | None]) -> Any:
+def from_flags(record: type[Record], given: Mapping[str, Any]) -> Any:
     """The record with the fields whose flags were given; ConfigError in the words of the flags."""
     kinds = {field.name: str(field.type) for field in fields_of(record)}
-    return record(**{name: parse(name, text, kinds[name]) for name, text in given.items() if text is not None})
+    asked = {name: text for name, text in given.items() if name in kinds and text is not None}
+    return record(**{name: parse(name, text, kinds[name]) for name, text in asked.items()})
 
 
 def parse(name: str, text: str, kind: str) -> Any:

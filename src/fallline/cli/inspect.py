@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fallline.cli import describe, show
-from fallline.cli.flags import Delimiter, Encoding, Header, Json, Missing, Target, read
+from fallline.cli.flags import Json, Target, read, reads_table
 from fallline.cli.words import in_flags
 from fallline.core.errors import DataError
 from fallline.core.record import to_json
@@ -37,21 +37,19 @@ Source = Annotated[
 ]  # fmt: skip
 
 
+@reads_table
 def inspect(
     source: Source,
     *,
     target: Target = None,
     json: Json = False,
-    delimiter: Delimiter = None,
-    header: Header = None,
-    encoding: Encoding = None,
-    missing: Missing = None,
+    **given: Any,
 ) -> None:
     if Path(source).is_dir() or Path(source).suffix == ".safetensors":
         model = load(source)
         show.emit_json(model_facts(model)) if json else show.emit(model_lines(model, source))
         return
-    told = table_facts(read(source, delimiter, header, encoding, missing), target)
+    told = table_facts(read(source, given), target)
     show.emit_json(told) if json else show.emit(table_lines(told))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fallline.cli.flags import Data, Delimiter, Encoding, Header, Missing, ModelPath, read
+from fallline.cli.flags import Data, ModelPath, read, reads_table
 from fallline.cli.words import one_line
 from fallline.core.errors import ConfigError, ModelFileError
 from fallline.data.columns import Columns
@@ -30,20 +30,18 @@ Output = Annotated[
 ]  # fmt: skip
 
 
+@reads_table
 def predict(
     model: ModelPath,
     data: Data,
     *,
     output: Output = None,
-    delimiter: Delimiter = None,
-    header: Header = None,
-    encoding: Encoding = None,
-    missing: Missing = None,
+    **given: Any,
 ) -> None:
     check_suffix(output)
     trained = load(model)
     columns = columns_of(trained, model)
-    table = read(data, delimiter, header, encoding, missing or markers_of(trained))
+    table = read(data, given, markers_of(trained))
     new = predictions(trained, table)
     for note in (*table.notes, *columns.notes(table)):
         print(f"note: {one_line(note)}", file=sys.stderr)

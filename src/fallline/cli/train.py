@@ -6,12 +6,12 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fallline.cli import describe, show
-from fallline.cli.flags import Data, Delimiter, Encoding, Header, Json, Missing, Target, from_flags, read, with_flags
+from fallline.cli.flags import Data, Json, Target, from_flags, read, reads_table, with_flags
 from fallline.cli.result import FILES, RunFolder, result_of
 from fallline.cli.words import in_flags
 from fallline.core.record import fields_of
@@ -42,6 +42,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but er
 
 
 @with_flags(TableOptions)
+@reads_table
 def train(
     data: Data,
     *,
@@ -49,14 +50,10 @@ def train(
     out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
-    delimiter: Delimiter = None,
-    header: Header = None,
-    encoding: Encoding = None,
-    missing: Missing = None,
-    **fields: str | None,
+    **given: Any,
 ) -> None:
-    options = from_flags(TableOptions, fields)
-    prepared = prepare(read(data, delimiter, header, encoding, missing), target, options)
+    options = from_flags(TableOptions, given)
+    prepared = prepare(read(data, given), target, options)
     folder = RunFolder.open(out or Path("runs") / prepared.table.name)
     say = (lambda lines: None) if quiet or json else show.emit
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -39,10 +39,6 @@ class ClassTarget(Record):
     def kind(self) -> str:
         return "binary" if len(self.classes) == 2 else "classes"
 
-    @property
-    def n_classes(self) -> int:
-        return len(self.classes)
-
     def encode(self, table: Table) -> np.ndarray:
         """(n,) int32 codes; DataError for a missing cell or a class that training did not have, with the row."""
         cells = _present(table, self.name)
@@ -69,6 +65,7 @@ class NumberTarget(Record):
     mean: float = 0.0
     scale: float = setting(1.0, above=0.0)
     kind: str = setting("numbers", choices=("numbers", "counts"))
+    classes: ClassVar[tuple[Any, ...]] = ()  # as ClassTarget has them: there are none
 
     def encode(self, table: Table) -> np.ndarray:
         """(n,) float32, standardised; DataError for a missing, infinite or text cell, with the row."""

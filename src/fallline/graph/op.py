@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from fallline.core.errors import DtypeError, GraphError, ShapeError
-from fallline.core.spec import DTYPES, Spec, as_dtype
+from fallline.core.spec import DTYPES, Spec
 from fallline.graph.sample import Sample
-from fallline.graph.value import OPS, Value, current_scope
+from fallline.graph.value import OPS, Value
 
 Cotangents = tuple[Any, ...]  # one per argument, None where there is none
 
@@ -69,6 +69,11 @@ def as_value(x: Any, dtype: Any = None) -> Value:
             f"an array of {array.dtype} cannot be part of a program: use one of {', '.join(map(str, DTYPES))}"
         )
     return Value(OPS["constant"], (), {"value": array}, Spec(array.shape, array.dtype))
+
+
+def as_operand(x: Any) -> Any:
+    """A Value as it is, anything else as an array."""
+    return x if isinstance(x, Value) else np.asarray(x)
 
 
 def new_input(spec: Spec, name: str = "") -> Value:
@@ -255,13 +260,14 @@ def _sum(parts: list[Any]) -> Any:
     return total
 
 
-def like(value: Value, op: Op, args: tuple[Value, ...]) -> Value:
-    """A node with the same attributes on other arguments, in the same scope."""
-    spec = op.infer(*(a.spec for a in args), **value.attrs) if op.name not in ("input", "constant") else value.spec
-    return Value(op, args, value.attrs, spec, value.scope)
+def with_args(node: Value, args: tuple[Value, ...]) -> Value:
+    """The node on other arguments, with the same attributes and in the same scope; itself where they are its own."""
+    if all(a is b for a, b in zip(args, node.args, strict=True)):
+        return node
+    return Value(node.op, args, node.attrs, node.op.infer(*(a.spec for a in args), **node.attrs), node.scope)
 
 
 __all__ = [
-    "OPS", "Op", "as_dtype", "as_value", "bilinear", "broadcast_shape", "current_scope", "elementwise", "like",
-    "linear", "new_input", "primitive", "promote",
+    "OPS", "Op", "as_operand", "as_value", "bilinear", "broadcast_shape", "elementwise", "linear", "new_input",
+    "primitive", "promote", "with_args",
 ]  # fmt: skip

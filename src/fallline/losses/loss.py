@@ -9,6 +9,7 @@ import numpy as np
 
 from fallline.core.errors import ConfigError, DataError, ShapeError
 from fallline.core.record import Record
+from fallline.graph.op import as_operand
 from fallline.graph.value import Value
 from fallline.ops.arithmetic import astype
 from fallline.ops.compare import less
@@ -110,7 +111,7 @@ class Loss(Record):
 
 def _floats(score: Any) -> Any:
     """The score as an array (or Value) of floats; whole numbers become float64."""
-    score = score if isinstance(score, Value) else np.asarray(score)
+    score = as_operand(score)
     return score if score.dtype.kind == "f" else astype(score, "float64")
 
 

@@ -84,12 +84,10 @@ class Layer(Record):
         return not names or any(getattr(self, n) is not None for n in names)
 
 
-def _own_fields(cls: Any) -> tuple[str, ...]:
+@functools.cache
+def _leaf_fields(cls: type[Layer]) -> tuple[str, ...]:
     """The names of the fields that hold arrays."""
     return tuple(f.name for f in fields_of(cls) if role_of(f) != "setting")
-
-
-_leaf_fields: Callable[[Any], tuple[str, ...]] = functools.cache(_own_fields)
 
 
 def _parts(layer: Layer) -> list[Layer]:
@@ -103,6 +101,8 @@ def param_dtype(x: Spec) -> np.dtype:
 
 
 class _Active(threading.local):
+    """The run of the layer call that this thread is inside of; None outside of all."""
+
     run: Run | None = None
 
 
@@ -110,8 +110,10 @@ _active = _Active()
 
 
 def _called(name: str, own: Callable[..., Any]) -> Callable[..., Any]:
-    """A layer's own __call__ with what every call shares: weights must be there, Values carry the layer's path,
-    an error of shapes names the layer."""
+    """A layer's own __call__ with what every call shares.
+
+    Weights must be there (or are built), Values carry the layer's path, an error of shapes names the layer.
+    """
     if own.__code__.co_argcount < 3:
         raise ConfigError(
             f"{name}.__call__ must be written `def __call__(self, x, run=EVAL)`: run carries mode and random key"
@@ -140,25 +142,30 @@ def _called(name: str, own: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run_of_call(layer: Layer, run: Run | None, outer: Run | None) -> Run:
-    """The run that a call belongs to: the given one; at the top of a call without one, a run that only evaluates."""
+    """The run that a call belongs to: the given one, or one that only evaluates where none or EVAL was given.
+
+    outer  the run of the call around this one, None at the top
+    """
+    given = None if run is EVAL else run  # EVAL is shared by all models and so knows the paths of none
     if outer is None:
-        if run is None or run is EVAL:
+        if given is None:
             return Run.of(layer)
-        if id(layer) not in run.paths:
-            run.bind(layer)
-        return run
+        if id(layer) not in given.paths:
+            given.bind(layer)
+        return given
     if run is None and (outer.training or outer.building is not None):
         raise ConfigError(
             f"{type(layer).__name__} was called without run inside another layer: pass it on, layer(x, run)"
         )
     if outer.building is not None:
-        return run if run is not None and run.building is not None else outer
-    if run is None or run is EVAL:
+        return given if given is not None and given.building is not None else outer
+    if given is None:
         return Run.of(layer) if outer.training else outer
-    return run
+    return given
 
 
 def _with_weights(layer: Layer, x: Any, run: Run) -> Layer:
+    """The layer to call: the one that is built for x while a recipe is built, else itself; ConfigError for a recipe."""
     if run.building is not None:
         return run.building.version_of(layer, x, run)
     if not layer._has_own_leaves():
@@ -197,9 +204,14 @@ def output_spec(layer: Layer, x: Any) -> Any:
 
     A recipe is built on the way, with weights that are thrown away.
     """
+    specs, filled = _tried_on(layer, x)
+    return map_leaves(lambda _, value: value.spec, Program.of(filled, specs).result)
+
+
+def _tried_on(layer: Layer, x: Any) -> tuple[Any, Layer]:
+    """The Specs of an input, and the layer with some weights for it."""
     specs = _specs(x)
-    model = layer if layer.is_filled else layer.build(specs, 0)
-    return map_leaves(lambda _, value: value.spec, Program.of(model, specs).result)
+    return specs, layer if layer.is_filled else layer.build(specs, 0)
 
 
 def count_parameters(model: Any) -> int:
@@ -228,8 +240,7 @@ class SummaryRow(NamedTuple):
 
 def summary(model: Layer, x: Any) -> list[SummaryRow]:
     """One row for each innermost layer, in the order in which they are called on an input of these Specs."""
-    specs = _specs(x)
-    filled = model if model.is_filled else model.build(specs, 0)
+    specs, filled = _tried_on(model, x)
     run = Run.of(filled, record=True)
     Program.of(lambda v: filled(v, run), specs)
     rows, seen = [], set()

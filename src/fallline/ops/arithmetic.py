@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from fallline.core.spec import Spec, as_dtype
-from fallline.graph.op import OPS, elementwise, linear
+from fallline.graph.op import OPS, as_operand, elementwise, linear
 from fallline.graph.sample import cases, integers, mirrored, reals
-from fallline.graph.value import Value
-from fallline.ops.compare import equal, less, where
+from fallline.ops.compare import equal, where
 
 add = elementwise(
     "add", np.add, (lambda y, a, b: 1.0, lambda y, a, b: 1.0),
@@ -134,7 +133,7 @@ def _cast_forward(x: Any, out: Any = None, *, dtype: np.dtype) -> Any:
 
 def _cast_front(apply: Any, x: Any, dtype: Any) -> Any:
     target = as_dtype(dtype)
-    x = x if isinstance(x, Value) else np.asarray(x)
+    x = as_operand(x)
     return x if x.dtype == target else apply(x, dtype=target)
 
 
@@ -154,6 +153,6 @@ astype = linear(
 
 __all__ = [
     "absolute", "add", "astype", "bitwise_and", "bitwise_or", "bitwise_xor", "divide", "floor", "invert",
-    "left_shift", "less", "maximum", "minimum", "multiply", "negative", "power", "remainder", "right_shift", "sign",
+    "left_shift", "maximum", "minimum", "multiply", "negative", "power", "remainder", "right_shift", "sign",
     "subtract",
 ]  # fmt: skip

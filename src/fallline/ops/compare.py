@@ -8,7 +8,7 @@ import numpy as np
 
 from fallline.core.errors import DtypeError, GraphError
 from fallline.core.spec import Spec
-from fallline.graph.op import OPS, as_value, broadcast_shape, elementwise, primitive, promote
+from fallline.graph.op import OPS, as_operand, as_value, broadcast_shape, elementwise, primitive, promote
 from fallline.graph.sample import cases, reals
 from fallline.graph.value import Value
 
@@ -60,8 +60,7 @@ def _where_forward(condition: Any, a: Any, b: Any, out: Any = None) -> Any:
 
 
 def _where_front(apply: Any, condition: Any, a: Any, b: Any) -> Any:
-    if not isinstance(condition, Value):
-        condition = np.asarray(condition)
+    condition = as_operand(condition)
     if condition.dtype.kind != "b":
         raise DtypeError(f"where: the condition must be bool, given {condition.dtype}: write a comparison")
     a, b = promote((a, b), "where")

@@ -8,20 +8,16 @@ from typing import Any
 import numpy as np
 
 from fallline.core.errors import ConfigError
-from fallline.graph.value import Value
+from fallline.graph.op import as_operand
 from fallline.ops.arithmetic import maximum, minimum, sign
 from fallline.ops.compare import equal, isfinite, less, less_equal, where
 from fallline.ops.index import take_along
 from fallline.ops.reduce import argsort, axes_of, cumsum
 from fallline.ops.reduce import max as amax
 from fallline.ops.reduce import sum as asum
-from fallline.ops.shape import concatenate, expand_dims, flip
+from fallline.ops.shape import expand_dims, flip
 from fallline.ops.structure import stop_gradient
 from fallline.ops.transcendental import erf, exp, expm1, log, log1p, sigmoid, sqrt, tanh
-
-
-def _array(x: Any) -> Any:
-    return x if isinstance(x, Value) else np.asarray(x)
 
 
 def square(x: Any) -> Any:
@@ -31,7 +27,7 @@ def square(x: Any) -> Any:
 
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The sum over the axes divided by their number of entries."""
-    x = _array(x)
+    x = as_operand(x)
     count = math.prod(x.shape[a] for a in axes_of(axis, x.ndim, "mean"))
     return asum(x, axis=axis, keepdims=keepdims) / max(1, count)
 
@@ -43,7 +39,7 @@ def variance(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The smallest entry over the axes."""
-    return -amax(-_array(x), axis=axis, keepdims=keepdims)
+    return -amax(-as_operand(x), axis=axis, keepdims=keepdims)
 
 
 def clip(x: Any, low: Any, high: Any) -> Any:
@@ -58,7 +54,7 @@ def lerp(a: Any, b: Any, weight: Any) -> Any:
 
 def norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """sqrt(Σ x²); its derivative at x = 0 is taken as 0."""
-    total = asum(square(_array(x)), axis=axis, keepdims=keepdims)
+    total = asum(square(as_operand(x)), axis=axis, keepdims=keepdims)
     zero = equal(total, 0.0)
     return where(zero, 0.0, sqrt(where(zero, 1.0, total)))
 
@@ -70,7 +66,7 @@ def sort(x: Any, axis: int = -1) -> Any:
 
 def one_hot(indices: Any, n_classes: int, dtype: Any = "float32") -> Any:
     """1 at the index, 0 elsewhere.   indices (…) int -> (…, n_classes)"""
-    indices = _array(indices)
+    indices = as_operand(indices)
     classes = np.arange(n_classes, dtype=indices.dtype)
     return equal(expand_dims(indices, -1), classes).astype(dtype)
 
@@ -100,7 +96,7 @@ def sparsemax(x: Any, axis: int = -1) -> Any:
 
     source  Martins & Astudillo 2016 (arXiv:1602.02068), algorithm 1
     """
-    x = _array(x)
+    x = as_operand(x)
     at = axis % x.ndim
     falling = flip(sort(x, axis=at), at)
     shape = tuple(-1 if i == at else 1 for i in range(x.ndim))
@@ -114,7 +110,7 @@ def sparsemax(x: Any, axis: int = -1) -> Any:
 
 def softplus(x: Any) -> Any:
     """ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|); its derivative is the sigmoid."""
-    x = _array(x)
+    x = as_operand(x)
     negative = less(x, 0.0)
     size = where(negative, -x, x)  # |x| with the derivative 1 at 0, where each branch is right to every order
     return where(negative, 0.0, x) + log1p(exp(-size))
@@ -122,7 +118,7 @@ def softplus(x: Any) -> Any:
 
 def log_sigmoid(x: Any) -> Any:
     """ln σ(x) = -softplus(-x)"""
-    return -softplus(-_array(x))
+    return -softplus(-as_operand(x))
 
 
 def relu(x: Any) -> Any:
@@ -168,7 +164,7 @@ def dot(a: Any, b: Any) -> Any:
 
 def glu(x: Any, axis: int = -1) -> Any:
     """a σ(b) for the two halves a, b of x along an axis.   source: Dauphin et al. 2017 (arXiv:1612.08083)"""
-    x = _array(x)
+    x = as_operand(x)
     at = axis % x.ndim
     if x.shape[at] % 2:
         raise ConfigError(f"glu halves axis {at} of {x.shape}: its length must be even")
@@ -178,7 +174,7 @@ def glu(x: Any, axis: int = -1) -> Any:
 
 
 __all__ = [
-    "clip", "concatenate", "dot", "elu", "gelu", "glu", "heaviside", "leaky_relu", "lerp", "log_sigmoid",
+    "clip", "dot", "elu", "gelu", "glu", "heaviside", "leaky_relu", "lerp", "log_sigmoid",
     "log_softmax", "logsumexp", "mean", "min", "norm", "one_hot", "relu", "silu", "softmax", "softplus", "sort",
     "sparsemax", "square", "variance",
 ]  # fmt: skip

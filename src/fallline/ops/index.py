@@ -8,14 +8,9 @@ import numpy as np
 
 from fallline.core.errors import DataError, DtypeError, ShapeError
 from fallline.core.spec import Spec
-from fallline.graph.op import linear
+from fallline.graph.op import as_operand, linear
 from fallline.graph.sample import cases
-from fallline.graph.value import Value
 from fallline.ops.shape import axis_of, transpose
-
-
-def _array(x: Any) -> Any:
-    return x if isinstance(x, Value) else np.asarray(x)
 
 
 def _need_integers(indices: Any, name: str) -> None:
@@ -24,7 +19,7 @@ def _need_integers(indices: Any, name: str) -> None:
 
 
 def _take_front(apply: Any, x: Any, indices: Any, axis: int = 0) -> Any:
-    x, indices = _array(x), _array(indices)
+    x, indices = as_operand(x), as_operand(indices)
     _need_integers(indices, "take")
     if x.ndim == 0:
         raise ShapeError("take of a single number: it has no rows")
@@ -82,7 +77,7 @@ put_add = linear(
 
 
 def _along_front(apply: Any, x: Any, indices: Any, axis: int = -1, **attrs: Any) -> Any:
-    x, indices = _array(x), _array(indices)
+    x, indices = as_operand(x), as_operand(indices)
     _need_integers(indices, "take_along")
     at = axis_of(axis, x.ndim, "take_along")
     if indices.ndim != x.ndim or any(

@@ -45,15 +45,18 @@ def new_key(seed: int) -> np.ndarray:
 
 def fold_in(key: Any, number: Any) -> Any:
     """A new key from a key and a number (step, layer, epoch).   key uint32 (2,), number an integer -> uint32 (2,)"""
-    word = mix(_word(number) * _GOLDEN + key[0:1])
-    other = mix(word ^ key[1:2])
-    return concatenate([word ^ key[1:2], other + key[0:1]])
+    return concatenate(_folded(key, _word(number)))
 
 
 def step_keys(key: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """`fold_in` for many numbers at once.   key uint32 (2,), numbers (n,) -> uint32 (n, 2)"""
-    word = mix(numbers.astype(np.uint32) * _GOLDEN + key[0:1])
-    return np.stack([word ^ key[1:2], mix(word ^ key[1:2]) + key[0:1]], axis=1)
+    return np.stack(_folded(key, numbers.astype(np.uint32)), axis=1)
+
+
+def _folded(key: Any, words: Any) -> tuple[Any, Any]:
+    """Both halves of the keys that follow from a key and 32-bit words (n,)."""
+    first = mix(words * _GOLDEN + key[0:1]) ^ key[1:2]
+    return first, mix(first) + key[0:1]
 
 
 def random_bits(key: Any, shape: tuple[int, ...], site: int = 0) -> Any:

@@ -8,9 +8,8 @@ import numpy as np
 
 from fallline.core.errors import DtypeError, ShapeError
 from fallline.core.spec import Spec
-from fallline.graph.op import linear, primitive
+from fallline.graph.op import as_operand, linear, primitive
 from fallline.graph.sample import cases
-from fallline.graph.value import Value
 from fallline.ops.compare import equal
 from fallline.ops.shape import axis_of, broadcast_to, flip, reshape
 
@@ -26,13 +25,9 @@ def axes_of(axis: Axes, ndim: int, name: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _array(x: Any) -> Any:
-    return x if isinstance(x, Value) else np.asarray(x)
-
-
 def _reduce_front(name: str) -> Any:
     def front(apply: Any, x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-        x = _array(x)
+        x = as_operand(x)
         axes = axes_of(axis, x.ndim, name)
         _check_entries(x, axes, name)
         return apply(x, axis=axes, keepdims=bool(keepdims))
@@ -106,7 +101,7 @@ max = primitive(
 
 def _axis_front(name: str) -> Any:
     def front(apply: Any, x: Any, axis: int = -1) -> Any:
-        x = _array(x)
+        x = as_operand(x)
         at = axis_of(axis, x.ndim, name)
         _check_entries(x, (at,), name)
         return apply(x, axis=at)

@@ -9,15 +9,11 @@ import numpy as np
 
 from fallline.core.errors import ShapeError
 from fallline.core.spec import Spec
-from fallline.graph.op import OPS, linear, primitive, promote
+from fallline.graph.op import OPS, as_operand, linear, primitive, promote
 from fallline.graph.sample import cases
 from fallline.graph.value import Value
 
 Shape = tuple[int, ...]
-
-
-def _array(x: Any) -> Any:
-    return x if isinstance(x, Value) else np.asarray(x)
 
 
 def axis_of(axis: Any, ndim: int, name: str) -> int:
@@ -28,7 +24,7 @@ def axis_of(axis: Any, ndim: int, name: str) -> int:
 
 
 def _reshape_front(apply: Any, x: Any, shape: Any) -> Any:
-    x = _array(x)
+    x = as_operand(x)
     wanted = [int(d) for d in (shape if isinstance(shape, (tuple, list)) else (shape,))]
     size = math.prod(x.shape)
     if wanted.count(-1) == 1:
@@ -47,7 +43,7 @@ reshape = linear(
 
 
 def _transpose_front(apply: Any, x: Any, axes: Any = None) -> Any:
-    x = _array(x)
+    x = as_operand(x)
     named = reversed(range(x.ndim)) if axes is None else axes
     order = tuple(axis_of(a, x.ndim, "transpose") for a in named)
     if sorted(order) != list(range(x.ndim)):
@@ -74,7 +70,7 @@ transpose = linear(
 
 
 def _broadcast_front(apply: Any, x: Any, shape: Shape) -> Any:
-    x, shape = _array(x), tuple(int(d) for d in shape)
+    x, shape = as_operand(x), tuple(int(d) for d in shape)
     try:
         fits = np.broadcast_shapes(x.shape, shape) == shape
     except ValueError:
@@ -106,7 +102,7 @@ flip = linear(
     lambda x, out=None, *, axis: np.flip(x, axis),
     lambda g, x, axis: flip(g, axis),
     view=True,
-    front=lambda apply, x, axis=-1: apply(_array(x), axis=axis_of(axis, _array(x).ndim, "flip")),
+    front=lambda apply, x, axis=-1: apply(as_operand(x), axis=axis_of(axis, as_operand(x).ndim, "flip")),
     sample=cases(lambda rng: ((rng.normal(size=(3, 4)),), {"axis": 0})),
 )
 
@@ -123,7 +119,7 @@ def _as_slices(bounds: Bounds) -> tuple[slice, ...]:
 
 def _slice_front(apply: Any, x: Any, index: Any) -> Any:
     """NumPy's basic indexing (integers, slices, None, …), and rows by an integer array."""
-    x = _array(x)
+    x = as_operand(x)
     items = list(index) if isinstance(index, tuple) else [index]
     if len(items) == 1 and (isinstance(items[0], Value) or (isinstance(items[0], np.ndarray) and items[0].ndim)):
         return OPS["take"](x, items[0])
@@ -197,7 +193,7 @@ unslice = linear(
 
 
 def _concatenate_front(apply: Any, parts: Any, axis: int = 0) -> Any:
-    parts = promote(tuple(_array(p) for p in parts), "concatenate")
+    parts = promote(tuple(as_operand(p) for p in parts), "concatenate")
     if not parts:
         raise ShapeError("concatenate of no arrays: give at least one")
     at = axis_of(axis, parts[0].ndim, "concatenate")
@@ -240,14 +236,14 @@ concatenate = primitive(
 
 def expand_dims(x: Any, axis: int) -> Any:
     """The same entries with an axis of length 1 inserted."""
-    shape = list(_array(x).shape)
+    shape = list(as_operand(x).shape)
     shape.insert(axis_of(axis, len(shape) + 1, "expand_dims"), 1)
     return reshape(x, tuple(shape))
 
 
 def squeeze(x: Any, axis: int) -> Any:
     """The same entries without an axis of length 1."""
-    shape = list(_array(x).shape)
+    shape = list(as_operand(x).shape)
     at = axis_of(axis, len(shape), "squeeze")
     if shape[at] != 1:
         raise ShapeError(f"squeeze of axis {axis} of {tuple(shape)}: its length must be 1")

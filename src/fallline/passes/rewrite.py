@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from fallline.core.settings import settings
 from fallline.graph.check import verify
-from fallline.graph.op import like
+from fallline.graph.op import with_args
 from fallline.graph.program import Program
 from fallline.graph.value import Value, scope
 
@@ -23,9 +23,7 @@ def rewrite(program: Program, visit: Visit) -> Program:
         args = tuple(new[id(a)] for a in node.args)
         with scope(node.scope):
             made = visit(node, args)
-        if made is None:
-            made = node if all(a is b for a, b in zip(args, node.args, strict=True)) else like(node, node.op, args)
-        new[id(node)] = made
+        new[id(node)] = with_args(node, args) if made is None else made
     return Program(program.inputs, [new[id(v)] for v in program.outputs], program.result)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from fallline.graph.op import like
+from fallline.graph.op import with_args
 from fallline.graph.program import Program
 from fallline.graph.value import Value
 from fallline.passes.rewrite import rewrite
@@ -19,8 +19,7 @@ def share(program: Program) -> Program:
     def visit(node: Value, args: tuple[Value, ...]) -> Value:
         key = _key(node, args)
         if key not in known:
-            unchanged = all(a is b for a, b in zip(args, node.args, strict=True))
-            known[key] = node if unchanged else like(node, node.op, args)
+            known[key] = with_args(node, args)
         return known[key]
 
     return rewrite(program, visit)

@@ -97,7 +97,7 @@ def start_model(network: Layer, train: Examples, loss: Loss, target: Any, engine
     specs = map_leaves(lambda _, leaf: Spec(leaf.shape, leaf.dtype), take_rows(train.x, np.s_[:2]))
     filled = network if network.is_filled else network.build(specs, np.random.default_rng(seed))
     n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
-    check_scores(filled, loss, specs, loss.n_scores(len(_classes(target)), n_outputs))
+    check_scores(filled, loss, specs, loss.n_scores(len(target.classes), n_outputs))
     return Model(filled, loss, target, engine=get_engine(engine).name)
 
 
@@ -141,10 +141,6 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def _classes(target: Any) -> tuple[Any, ...]:
-    return tuple(target.classes) if isinstance(target, ClassTarget) else ()
-
-
 def _pair(data: Any, name: str, network: Layer, dtype: np.dtype) -> tuple[Any, np.ndarray]:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise DataError(f"{name} must be a pair (X, y), given {type(data).__name__}")
@@ -174,7 +170,7 @@ def _rows(
     x, y = _pair(data, "data", network, dtype)
     target, loss = choose_target(y, None if loss is None else as_record(loss, Loss))
     encoded = encode_targets(loss, target, y, dtype)
-    weights = row_weights(sample_weight, class_weight, encoded, _classes(target)).astype(dtype)
+    weights = row_weights(sample_weight, class_weight, encoded, target.classes).astype(dtype)
     present = drop_absent(Examples(x, encoded, weights))
     if not isinstance(validation, (tuple, list)):
         return *_share(present, validation, target, seed), target, loss
@@ -186,6 +182,6 @@ def _share(present: Examples, validation: float | None, target: Any, seed: int) 
     """The rows to train on, and the share of them that judges instead (stratified, shuffled)."""
     if not validation:
         return present, None
-    strata = present.y if _classes(target) else None
+    strata = present.y if target.classes else None
     split = split_rows(len(present), validation=validation, test=0, seed=seed, y=strata)
     return drop_absent(present.take(split.train)), present.take(split.validation)

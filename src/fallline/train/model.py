@@ -52,7 +52,7 @@ class Model:
     @property
     def classes(self) -> tuple[Any, ...]:
         """The class labels in the order of `predict_proba`'s columns; empty for regression."""
-        return tuple(self.target.classes) if isinstance(self.target, ClassTarget) else ()
+        return self.target.classes
 
     @property
     def dtype(self) -> np.dtype:

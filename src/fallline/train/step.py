@@ -25,17 +25,16 @@ from fallline.graph.op import as_value
 from fallline.graph.program import Program
 from fallline.graph.value import Value, scope
 from fallline.losses.loss import Loss
-from fallline.nn.layer import Layer
+from fallline.nn.layer import Layer, output_spec
 from fallline.nn.run import EVAL, Run
 from fallline.ops.composite import dot
 from fallline.ops.transcendental import sqrt
 from fallline.optim.optimizer import Optimizer
 
 Arrays = dict[str, Any]
-RECORDED = ("watch", "loss", "gradient_norm")  # what a step records besides the carried arrays
 
 
-def row_scores(network: Layer, x: Any, run: Run, loss: Loss | None = None) -> Value:
+def row_scores(network: Layer, x: Any, run: Run) -> Value:
     """The network's scores in the shape that losses take: (batch,) for one score a row, else (batch, n_scores)."""
     score = as_value(network(x, run))
     if score.ndim == 2 and score.shape[1] == 1:
@@ -159,8 +158,7 @@ def loss_of(loss: Loss, score: Any, y: Any, engine: Engine) -> np.ndarray:
 
 def check_scores(network: Layer, loss: Loss, x: Any, wanted: int) -> None:
     """ConfigError when the network's last layer does not give as many scores as the loss needs."""
-    program = Program.of(lambda rows: network(rows, EVAL), x)
-    shape = program.outputs[0].shape
+    shape = output_spec(network, x).shape
     given = 1 if len(shape) == 1 else shape[-1]
     if len(shape) > 2 or given != wanted:
         shown = (

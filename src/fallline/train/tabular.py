@@ -50,7 +50,7 @@ class TableOptions(Record):
     l2             strength of l2/2 · Σw², added to the mean loss; not given: 10 / m for m training rows, which is the
                    penalty (λ/2m) Σw² with λ = 10, what the weights are believed to be before m rows are seen
     loss           what training makes small, by name; not given: what suits the target
-    optimizer      rule of the steps: "adam", "sgd(momentum=0.9)" and others
+    optimizer      rule of the steps: "adam", "momentum(momentum=0.95)" and others
     learning_rate  size of the steps; not given: the optimizer's own
     schedule       learning rate that changes with the steps, such as "cosine(0.01)", in place of a fixed one
     batch_size     rows of a step, or "full" for all of them
@@ -257,7 +257,7 @@ def _first(columns: Columns | None, units: tuple[int, ...]) -> list[Layer]:
 
 
 def _n_scores(loss: Loss, target: ClassTarget | NumberTarget) -> int:
-    return loss.n_scores(len(target.classes) if isinstance(target, ClassTarget) else 0, 1)
+    return loss.n_scores(len(target.classes), 1)
 
 
 def _takes_any_number(loss: Loss) -> bool:

@@ -134,7 +134,7 @@ class Trainer:
         carry = self.step.carried(network, state)
         yield EpochEnded(self._first_row(carry, state))
         for epoch in range(1, self.epochs + 1):
-            total, norms, done = 0.0, 0.0, 0
+            totals, norms, done = [], [], 0
             for indices in self._calls(epoch):
                 result = self._train(indices, carry, state)
                 watched, losses, norm = result.records
@@ -144,15 +144,15 @@ class Trainer:
                     )
                     return
                 carry = result.carry
-                total += float(losses.sum(dtype=np.float64))
-                norms += float(norm.sum(dtype=np.float64))
+                totals.append(losses)
+                norms.append(norm)
                 done += result.steps
                 self.steps_done += result.steps
                 yield BatchProgress(epoch, done, self.batches, float(losses[-1]) / indices.shape[1])
             network, state = self.step.restored(carry, state)
             self.model = replace(self.model, network=network)
             rate = float(self._rates(self.steps_done - 1, 1)[0])
-            yield EpochEnded(self._row(epoch, rate, norms / done, total / float(self.train.w.sum(dtype=np.float64))))
+            yield EpochEnded(self._row(epoch, rate, _sum(norms) / done, _sum(totals) / _sum([self.train.w])))
 
     def _calls(self, epoch: int) -> Iterator[np.ndarray]:
         """The epoch's batches in groups of equal batch size, each group one engine call: (steps, batch) row numbers."""
@@ -252,3 +252,8 @@ class Trainer:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def _sum(parts: Sequence[np.ndarray]) -> float:
+    """The sum of all entries. They are added up together, so its bits do not tell how steps were grouped into calls."""
+    return float(np.concatenate(parts).sum(dtype=np.float64))
