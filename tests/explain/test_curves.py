@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fallline.core.errors import DataError
 from fallline.explain.curves import DPI, WIDTH, plot_history, spread
 from fallline.train.history import History
-from tests.tolerance import TOL
+from tests.tolerance import TOL, assert_close
 
 
 def history(epochs: int = 30, **columns: Any) -> History:
@@ -134,7 +134,7 @@ def test_spread_keeps_the_distance_and_moves_little(wanted: list[float]) -> None
     assert all(0.0 <= p <= 100.0 + TOL["f64"] * 100 for p in placed)
     free = np.diff(wanted, prepend=-math.inf, append=math.inf)
     if all(0 <= w <= 100 for w in wanted) and (free[1:-1] >= 10.0).all():
-        np.testing.assert_allclose(placed, wanted, atol=TOL["f64"] * 100)
+        assert_close(placed, wanted)
 
 
 def test_pyplot_is_not_touched() -> None:

@@ -8,6 +8,7 @@ from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from fallline.autodiff.reverse import depends_on, pullback
 from fallline.core.errors import ConfigError, ShapeError
 from fallline.core.registry import nearest
 from fallline.core.tree import leaves, map_leaves, with_leaves
+from fallline.explain.draw import Drawing, draw
 from fallline.explain.expression import SILENT, call_words, in_words
 from fallline.explain.tables import Table, forward_table, reverse_table
 from fallline.graph.op import as_value, new_input
@@ -35,6 +37,7 @@ class Node:
     formula  one op, in terms of the names of its operands
     value    its value
     partial  derivative of the goal with respect to it; None where the goal does not depend on it
+    operands names of the nodes that it is computed from
     where    path of the layer that made it, "" outside a model
     edges    one for each operand through which the derivative flows
     """
@@ -45,6 +48,7 @@ class Node:
     partial: np.ndarray | None
     where: str
     node: Value = field(repr=False)
+    operands: tuple[str, ...] = ()
     edges: tuple[Edge, ...] = field(default=(), repr=False)
 
     @property
@@ -112,11 +116,22 @@ class Trace:
                 derived.get(key),
                 v.scope,
                 v,
+                self._operands(v),
                 tuple(edges.get(key, ())),
             )
             for v, key in ((v, id(v)) for v in kept)
         ]
         self._goal = self._names[id(out)]
+
+    def _operands(self, node: Value) -> tuple[str, ...]:
+        """The named nodes that a node is computed from."""
+        found = []
+        for arg in node.args:
+            while arg.op.name in SILENT and id(arg) not in self._names:
+                arg = arg.args[0]
+            if id(arg) in self._names:
+                found.append(self._names[id(arg)])
+        return tuple(dict.fromkeys(found))
 
     def _flows(self, node: Value, partials: dict[int, Value], goal: str) -> Iterator[_Flow]:
         """For each operand: the partial in words, as a Value, and the contribution as a Value."""
@@ -186,6 +201,16 @@ class Trace:
             return reverse_table(self, by_module=by == "module")
         chosen = wrt or next((n.name for n in self.inputs if n.node.size == 1), self.inputs[0].name)
         return forward_table(self, chosen, by_module=by == "module")
+
+    def draw(self, path: str | Path | None = None, *, by: str | None = None) -> Drawing:
+        """The graph with values and partial derivatives in the nodes, as SVG and as a page; saved when given a path.
+
+        by  "module": one box for each layer; so is every graph of more than 300 nodes
+        """
+        drawing = draw(self, by)
+        if path is not None:
+            drawing.save(path)
+        return drawing
 
     def __str__(self) -> str:
         return str(self.table())
