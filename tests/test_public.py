@@ -68,9 +68,13 @@ def test_every_record_and_every_op_is_public():
         assert callable(getattr(fl, name))
 
 
-def test_every_record_and_op_module_is_documented():
+def test_every_record_is_documented():
     for name in RECORDS:
-        assert (RECORDS[name].__doc__ or "").strip(), f"{name} has no docstring"
+        if not RECORDS[name].__module__.startswith("fallline."):
+            continue  # those of other tests
+        words = (RECORDS[name].__doc__ or "").strip()
+        assert words, f"{name} has no docstring"
+        assert not words.startswith(f"{name}("), f"{name} has the docstring that dataclasses write"
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest():

@@ -45,13 +45,7 @@ _HOMES = {
     "fallline.train.trainer": ("Fit",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = (
-    "composite",
-    "compare",
-    "index",
-    "random",
-    "shape",
-)  # of fallline.ops, with functions that are no primitives
+_MODULES = ("composite", "compare", "index", "random", "shape")  # of fallline.ops: they hold more than primitives
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The numbers of the mission's rows 1-11, 16-19 and 21: expected values from mathematics, written out."""
+"""Worked examples of a course on derivatives, by their numbers there: expected values from mathematics, written out."""
 
 from __future__ import annotations
 

@@ -83,6 +83,14 @@ def test_an_output_that_is_the_input() -> None:
     np.testing.assert_array_equal(Program([x], [g]).run(np.zeros(2))[0], [2.0, 3.0])
 
 
+def test_derivatives_by_a_node_and_by_what_it_depends_on() -> None:
+    """out = y², y = x²: d out/dy = 2 y, d out/dx = 4 x³; a node that is asked about passes its share on too."""
+    x = new_input(spec((), "float64"))
+    y = x * x
+    found = pullback([y * y], [np.ones(())], [y, x])
+    assert Program([x], found).run(3.0) == [18.0, 108.0]
+
+
 def test_derivative_nodes_carry_the_scope_of_their_value() -> None:
     x = new_input(spec((2,), "float64"))
     with scope("layers.0"):

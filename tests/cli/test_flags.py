@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
 from fallline.cli.flags import described, from_flags, parse
 from fallline.cli.words import in_flags, one_line
 from fallline.core.errors import ConfigError
+from fallline.core.record import Record, as_record
+from fallline.nn.layer import Layer
+from fallline.optim.optimizer import Optimizer
+from fallline.optim.schedules import Schedule
 from fallline.train.tabular import TableOptions
 
 from .conftest import Call
@@ -17,6 +22,14 @@ from .conftest import Call
 def test_every_field_is_described() -> None:
     """The help of `train` is the docstring of TableOptions."""
     assert set(described(TableOptions)) == {field.name for field in dataclasses.fields(TableOptions)}
+
+
+@pytest.mark.parametrize("name, family", [("optimizer", Optimizer), ("schedule", Schedule), ("activation", Layer)])
+def test_what_the_help_quotes_can_be_given(name: str, family: type[Record]) -> None:
+    quoted = re.findall(r'"([^"]+)"', described(TableOptions)[name])
+    assert quoted
+    for text in quoted:
+        assert isinstance(as_record(text, family), family)
 
 
 def test_every_field_is_a_flag_with_its_default(call: Call) -> None:

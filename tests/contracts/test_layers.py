@@ -34,12 +34,6 @@ def drawn(cls, dtype="float64"):
 
 
 @every_layer
-def test_says_what_it_computes(cls):
-    assert cls.__doc__
-    assert not cls.__doc__.startswith(f"{cls.__name__}(")  # what dataclasses write where nobody did
-
-
-@every_layer
 def test_building_fills_and_changes_no_setting(cls):
     recipe, model, x = drawn(cls)
     assert model.is_filled

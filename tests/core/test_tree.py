@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from fallline.core.errors import ConfigError
-from fallline.core.tree import fill_leaves, leaves, map_leaves, with_leaves
+from fallline.core.tree import fill_leaves, leaves, map_leaves, map_records, records_in, with_leaves
 from tests.core.shapes import filled, make
 from tests.strategies import trees
 
@@ -68,3 +68,14 @@ def test_a_recipe_is_filled_from_its_leaves() -> None:
 def test_two_leaves_of_one_path_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"two leaves of the tree have the path 'a\.b'"):
         leaves({"a.b": 1.0, "a": {"b": 2.0}})
+
+
+@pytest.mark.usefixtures("family")
+def test_records_of_a_tree() -> None:
+    tree = {"a": (make("Square", side=1), [make("Circle")]), "b": 3}
+    assert [path for path, _ in records_in(tree)] == ["a.0", "a.1.0"]
+    assert map_records(lambda _, r: r, tree) is tree
+    changed = map_records(lambda path, r: make("Square", side=2) if path == "a.0" else r, tree)
+    assert changed == {"a": (make("Square", side=2), [make("Circle")]), "b": 3}
+    pair = map_records(lambda *_: make("Square", side=2), Pair(make("Circle"), 1))
+    assert pair == Pair(make("Square", side=2), 1)

@@ -140,6 +140,13 @@ def test_categories_are_matched_by_text_then_by_value():
         np.testing.assert_array_equal(numbers[:, :2], [[0, 1], [1, 0], [0, 0]])
 
 
+def test_categories_may_be_numbers_beyond_the_integers():
+    columns = Columns.fit(read_table({"k": [1e300, 2.0, 1e300, 2.0], "x": [1, 2, 3, 5]}), kinds={"k": "category"})
+    numbers = columns.transform(read_table({"k": [2.0, 1e300], "x": [1, 2]}))[0]
+    np.testing.assert_array_equal(numbers[:, :2].sum(axis=0), [1, 1])
+    np.testing.assert_array_equal(numbers[:, :2].sum(axis=1), [1, 1])
+
+
 def test_booleans_in_every_spelling(fitted):
     column = fitted.fitted[1]
     expected = column.encode(read_table(TABLE))
@@ -233,7 +240,8 @@ def test_real_files_end_to_end(file, target, d, cardinalities):
     columns = Columns.fit(table, target=name, rows=split.train)
     numbers, codes = columns.transform(table)
     assert abs(numbers.shape[1] - d) <= 5  # a rare level or missing cell may lie outside the training rows
-    assert len(codes[0]) == len(cardinalities)
+    assert columns.cardinalities == cardinalities
+    assert codes.shape == (table.n_rows, len(cardinalities))
     assert np.isfinite(numbers).all()
     assert np.isfinite(y).all()
 

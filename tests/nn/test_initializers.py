@@ -42,6 +42,12 @@ def test_glorot_is_uniform_within_its_limit(rng):
     assert_close(counts / w.size, np.full(4, 0.25), "statistics")
 
 
+def test_orthogonal_prefers_no_direction(rng):
+    """Without a word about signs, QR gives matrices whose first entry has always the same one."""
+    first = [Orthogonal().draw((2, 2), 1, 1, rng)[0, 0] for _ in range(20_000)]
+    assert_close(np.mean(first), 0.0, "statistics")
+
+
 @pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5), (2, 3, 4)], ids=str)
 def test_orthogonal_has_orthonormal_columns_or_rows(shape, rng):
     q = Orthogonal().draw(shape, 1, 1, rng).reshape(-1, shape[-1])

@@ -1,4 +1,4 @@
-"""Runs: paths of layers, sites, records in trees."""
+"""Runs: paths of layers, sites, updates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fallline.core.errors import ConfigError
 from fallline.nn.activations import ReLU
 from fallline.nn.containers import Sequential
 from fallline.nn.dense import Dense
-from fallline.nn.run import EVAL, Run, map_records, records_in
+from fallline.nn.run import EVAL, Run
 from fallline.ops.random import new_key
 
 
@@ -40,11 +40,3 @@ def test_sites_differ_and_the_draws_with_them():
     assert [run.site(), run.site()] == [2, 3]
     with pytest.raises(ConfigError, match="needs a key"):
         Run(training=True).uniform((2,))
-
-
-def test_records_of_a_tree():
-    tree = {"a": (Dense(units=1), [ReLU()]), "b": 3}
-    assert [path for path, _ in records_in(tree)] == ["a.0", "a.1.0"]
-    assert map_records(lambda _, r: r, tree) is tree
-    changed = map_records(lambda path, r: Dense(units=2) if path == "a.0" else r, tree)
-    assert changed == {"a": (Dense(units=2), [ReLU()]), "b": 3}

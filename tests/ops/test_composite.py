@@ -108,6 +108,17 @@ def test_sparsemax_along_another_axis() -> None:
     assert_close(c.sparsemax(x, 0), np.array([[0.4, 1.0], [0.6, 0.0]]))
 
 
+@pytest.mark.parametrize("shift", [2.0**20, 2.0**27])
+def test_sparsemax_does_not_feel_a_shift_of_all_scores(shift: float) -> None:
+    x = np.array([[0.5, 0.25, -0.5], [0.0, 0.0, -0.25]])
+    moved = (x + shift).astype(np.float32)
+    assert_close(c.sparsemax(moved), c.sparsemax(moved.astype(np.float64) - shift).astype(np.float32), "f32")
+
+
+def test_sparsemax_of_a_score_of_minus_infinity_is_zero() -> None:
+    assert_close(c.sparsemax(np.array([0.25, -np.inf, 0.0])), np.array([0.625, 0.0, 0.375]))
+
+
 def test_glu() -> None:
     x = np.array([[1.0, 2.0, 0.0, 3.0]])
     assert_close(c.glu(x), x[:, :2] * scipy.special.expit(x[:, 2:]))

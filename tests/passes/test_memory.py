@@ -69,6 +69,14 @@ def test_carried_arrays_may_be_swapped():
     assert_close(bound.inputs[1], X)
 
 
+def test_an_output_that_reads_an_overwritten_input_keeps_what_it_read():
+    program = Program.of(lambda w: (0.5 * w, w, w.T[0]), X)
+    bound = run_in_place(program, X, donate={0: 0})
+    assert_close(bound.inputs[0], 0.5 * X)
+    assert_close(bound.outputs[1], X)
+    assert_close(bound.outputs[2], X[:, 0])
+
+
 def test_one_output_for_two_carried_arrays():
     program = Program.of(lambda a, b: (a + b, a + b), X, X)
     bound = run_in_place(program, X, X, donate={0: 0, 1: 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -55,6 +56,14 @@ def test_columns_and_embeddings_come_back(table_model, tmp_path):
 def test_the_same_model_gives_the_same_bytes(model, tmp_path):
     a, b = model.save(tmp_path / "a.safetensors"), model.save(tmp_path / "b.safetensors")
     assert a.read_bytes() == b.read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_others_may_read_the_file_as_the_umask_says(model, tmp_path):
+    """The temporary file that becomes it is its owner's alone."""
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert model.save(tmp_path / "m.safetensors").stat().st_mode == plain.stat().st_mode
 
 
 def test_the_file_is_plain_safetensors_with_json(model, tmp_path):

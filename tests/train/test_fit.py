@@ -10,6 +10,7 @@ import pytest
 
 import fallline as fl
 from fallline.core.errors import ConfigError, DataError, NonFiniteError, UnknownNameError
+from fallline.train import trainer
 from fallline.train.events import BatchProgress, EpochEnded, Started
 from tests.tolerance import assert_close
 
@@ -33,6 +34,17 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_does_not():
     assert equal_models(fits[0], fits[1])
     assert not equal_models(fits[0], fits[2])
     assert fits[0].history == fits[1].history
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_how_steps_are_grouped_into_engine_calls_changes_no_bit(precision, monkeypatch):
+    def trained(seconds_per_call):
+        monkeypatch.setattr(trainer, "SECONDS_PER_CALL", seconds_per_call)
+        return fl.fit(mlp(), (X, NUMBERS), epochs=3, batch_size=3, precision=precision)
+
+    one_step_a_call, few_calls = trained(1e-9), trained(1e9)
+    assert equal_models(one_step_a_call, few_calls)
+    assert one_step_a_call.history == few_calls.history
 
 
 @pytest.mark.parametrize("batch_size", [1, 32, 120, "full", 500])
@@ -136,6 +148,15 @@ def test_two_targets_at_once():
     assert_close(fit.model.predict(X), targets, "fit")
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_every_weight_has_the_precision_also_behind_codes_and_from_before(precision):
+    codes = np.arange(120).reshape(60, 2) % 5
+    network = fl.Sequential(fl.Embedding(5, 3), fl.Flatten(), fl.Dense(4), fl.BatchNorm(), fl.Dense(1))
+    for start in (network, network.build(fl.spec((2, 2), "int32"), RNG)):
+        fit = fl.fit(start, (codes, NUMBERS[:60]), epochs=1, precision=precision)
+        assert {leaf.dtype for leaf in fl.leaves(fit.model.network).values()} == {np.dtype(precision)}
+
+
 def test_training_goes_on_from_a_filled_network():
     first = fl.fit(mlp(), (X, LABELS), epochs=5)
     more = fl.fit(first.model.network, (X, LABELS), epochs=5)
@@ -191,8 +212,8 @@ def test_the_best_weights_survive_a_later_failure():
 
 
 def test_the_layer_of_the_first_bad_value_is_named():
-    net = fl.Sequential(fl.Dense(4), fl.exp, fl.exp, fl.Dense(1))
-    with pytest.raises(NonFiniteError, match=r"layers\.|op exp"):
+    net = fl.Sequential(fl.Dense(4), fl.Sequential(fl.exp, fl.exp), fl.Dense(1))
+    with pytest.raises(NonFiniteError, match=r"in layers\.1, op exp"):
         fl.fit(net, (X * 100, NUMBERS), epochs=2)
 
 
@@ -206,6 +227,21 @@ def test_ctrl_c_keeps_the_best_weights():
     assert fit.reason == "interrupted"
     assert len(fit.history) <= 4
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_ends_training_at_once():
+    def interrupt(event):
+        if isinstance(event, EpochEnded) and event.row["epoch"] == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fl.fit(mlp(), (X, LABELS), epochs=1000, callbacks=[interrupt])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_step_is_compiled_once_for_equal_runs():

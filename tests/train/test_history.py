@@ -30,6 +30,7 @@ def test_columns_have_nan_or_none_where_absent() -> None:
     assert [row["epoch"] for row in history] == [0, 1]
     assert len(history) == 2
     assert "train_loss" in history
+    assert "validation_auc" in history
     np.testing.assert_array_equal(history["auc"], history["validation_auc"])
 
 

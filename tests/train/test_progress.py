@@ -12,6 +12,7 @@ import pytest
 
 from fallline.train.events import BatchProgress, Ended, EpochEnded, Event, Started
 from fallline.train.progress import LINE_SECONDS, Progress, layout, seconds_text
+from tests.tolerance import assert_close
 
 
 class Clock:
@@ -70,7 +71,7 @@ def test_time_left_is_in_proportion() -> None:
     clock.now = 30.0
     show(BatchProgress(epoch=6, batch=1, batches=2, loss=1.0))  # 1.5 epochs in 30 s, 4.5 to go
     assert show.share == 0.55
-    assert show.seconds_left() == pytest.approx(90.0)
+    assert_close(show.seconds_left(), 90.0)
 
 
 def test_rising_loss_is_said_once() -> None:

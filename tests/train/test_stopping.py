@@ -55,14 +55,16 @@ def test_higher_is_the_mirror_image_of_lower(values: list[float], patience: int)
 def test_best_is_the_first_minimum(values: list[float]) -> None:
     watch = EarlyStopping(patience=100).watch()
     for row in rows(values):
-        before = watch.best_value
-        assert watch.better(row) == (not math.isnan(row["validation_loss"]) and not row["validation_loss"] >= before)
+        before = watch.best.best_value
+        assert watch.best.better(row) == (
+            not math.isnan(row["validation_loss"]) and not row["validation_loss"] >= before
+        )
         watch.should_stop(row)
-        assert not watch.better(row)  # taken in: the same row is no improvement
+        assert not watch.best.better(row)  # taken in: the same row is no improvement
     finite = [v for v in values if not math.isnan(v)]
-    assert watch.best_epoch == (values.index(min(finite)) if finite else None)
+    assert watch.best.best_epoch == (values.index(min(finite)) if finite else None)
     if finite:
-        assert watch.best_value == min(finite)
+        assert watch.best.best_value == min(finite)
 
 
 @given(VALUES, st.integers(0, 30), st.integers(1, 5))
@@ -71,13 +73,13 @@ def test_resumed_watch_goes_on_where_it_was(values: list[float], cut: int, patie
     whole, resumed = rule.watch(), rule.watch(data[:cut])
     answers = [whole.should_stop(row) for row in data]
     assert [resumed.should_stop(row) for row in data[cut:]] == answers[cut:]
-    assert resumed.best_epoch == whole.best_epoch
+    assert resumed.best.best_epoch == whole.best.best_epoch
 
 
 def test_the_weights_kept_are_the_best_even_within_min_delta() -> None:
     watch = EarlyStopping(patience=2, min_delta=0.5).watch()
     answers = [watch.should_stop(row) for row in rows([1.0, 0.9, 0.8])]
-    assert watch.best_epoch == 2
+    assert watch.best.best_epoch == 2
     assert answers[-1] == Stop("validation loss has not improved for 2 epochs")
 
 

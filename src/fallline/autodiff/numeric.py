@@ -51,11 +51,3 @@ def numeric_gradient(f: Callable[..., Any], xs: tuple[Any, ...], step: float | N
         return numeric_jacobian(moved, leaf, step) if leaf.dtype.kind == "f" else np.zeros_like(leaf)
 
     return map_leaves(one, xs)
-
-
-def numeric_directional(
-    f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, direction: np.ndarray, step: float | None = None
-) -> np.ndarray:
-    """The derivative of f at x along a direction, by central differences."""
-    h = (best_step(x.dtype) if step is None else step) / max(1e-30, float(np.max(np.abs(direction), initial=0.0)))
-    return (np.array(f(x + h * direction)) - np.array(f(x - h * direction))) / (2 * h)

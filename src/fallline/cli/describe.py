@@ -16,13 +16,13 @@ from fallline.data.table import Table, cell_label
 from fallline.data.target import ClassTarget, NumberTarget
 from fallline.losses.loss import Loss
 from fallline.nn.layer import count_parameters, summary
+from fallline.train.metrics import metric_label
 from fallline.train.model import Model
 
 PARTS = ("train", "validation", "test")  # of the rows
 MOST_COLUMNS = 40  # shown one by one; beyond that, more than SHORT_RUN neighbours of one kind share a line
 SHORT_RUN = 5
 MOST_CLASSES = 6
-METRIC_NAMES = {"auc": "AUC", "log_loss": "log loss", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 IN_UNITS = ("rmse", "mae", "loss")  # metrics of any size; the others are near 0..1
 NAMELESS = "(nameless)"
 _SPARE = re.compile(r"(, )?init=\w+\([^()]*\)")  # how the weights began matters no more
@@ -79,6 +79,7 @@ def output_unit(loss: Loss, n_scores: int) -> str:
 
 
 def n_scores_of(model: Model) -> int:
+    """How many scores a row has; a table has one target column."""
     return model.loss.n_scores(len(model.classes), 1)
 
 
@@ -144,7 +145,7 @@ def metrics_table(
     judged = judging_part(known)
     names = [name for name in known[judged] if name != "loss"]
     beside = baseline.get(judged)
-    columns = [["", *(METRIC_NAMES.get(name, name) for name in names)]]
+    columns = [["", *map(metric_label, names)]]
     columns += [[title, *(metric_text(n, found.get(n)) for n in names)] for title, found in known.items()]
     if beside:
         columns.append([f"linear baseline ({judged})", *(metric_text(n, beside.get(n)) for n in names)])
@@ -168,4 +169,5 @@ def name_text(name: str) -> str:
 
 
 def kind_text(kind: str, n_classes: int) -> str:
+    """The kind of a target in words: 3 classes, numbers, counts."""
     return f"{n_classes} classes" if kind in ("binary", "classes") else kind

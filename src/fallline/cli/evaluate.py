@@ -6,9 +6,9 @@ import sys
 from typing import Any
 
 from fallline.cli import describe, show
-from fallline.cli.flags import Data, Json, ModelPath, read, reads_table
+from fallline.cli.flags import READING_OPTIONS, Data, Json, ModelPath, read, reads_table
 from fallline.cli.predict import columns_of, markers_of
-from fallline.cli.words import one_line
+from fallline.cli.words import in_flags, one_line
 from fallline.train.model import load
 
 EXAMPLES = """
@@ -31,7 +31,7 @@ def evaluate(
     table.column(trained.target.name)  # without it there is nothing to measure, whatever else is wrong
     metrics = trained.evaluate(table)
     for note in (*table.notes, *columns.notes(table)):
-        print(f"note: {one_line(note)}", file=sys.stderr)
+        print(f"note: {one_line(in_flags(note, READING_OPTIONS))}", file=sys.stderr)
     if json:
         told = {"task": trained.loss.task, "target": trained.target.name, "rows": table.n_rows, "metrics": metrics}
         show.emit_json(told)

@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Runs one command; returns 0, 2 for anything the user can mend, 130 after Ctrl-C, 141 when the reader has gone."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed (>&-)
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open to the end
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ? for it

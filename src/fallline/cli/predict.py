@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fallline.cli.flags import Data, ModelPath, read, reads_table
-from fallline.cli.words import one_line
+from fallline.cli.flags import READING_OPTIONS, Data, ModelPath, read, reads_table
+from fallline.cli.words import in_flags, one_line
 from fallline.core.errors import ConfigError, ModelFileError
 from fallline.data.columns import Columns
 from fallline.data.table import Table, write_table
@@ -39,12 +39,14 @@ def predict(
     **given: Any,
 ) -> None:
     check_suffix(output)
+    if output is not None and output.exists() and Path(data).exists() and output.samefile(data):
+        raise ConfigError(f"cannot write {output}: it is the table that is read; give another name")
     trained = load(model)
     columns = columns_of(trained, model)
     table = read(data, given, markers_of(trained))
     new = predictions(trained, table)
     for note in (*table.notes, *columns.notes(table)):
-        print(f"note: {one_line(note)}", file=sys.stderr)
+        print(f"note: {one_line(in_flags(note, READING_OPTIONS))}", file=sys.stderr)
     if output is not None:
         write_table(table, output, new)
         print(f"{table.n_rows:,} rows written to {output}")
@@ -52,7 +54,10 @@ def predict(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"
         write_table(table, path, new)
-        sys.stdout.buffer.write(path.read_bytes())  # as it is: a cell may hold a line break of any kind
+        sys.stdout.flush()
+        rest = memoryview(path.read_bytes())  # as it is: a cell may hold a line break of any kind
+        while rest:  # an unbuffered stream may take a part only
+            rest = rest[sys.stdout.buffer.write(rest) :]
 
 
 def check_suffix(output: Path | None) -> None:

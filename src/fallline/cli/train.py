@@ -16,6 +16,7 @@ from fallline.cli.result import FILES, RunFolder, result_of
 from fallline.cli.words import in_flags
 from fallline.core.record import fields_of
 from fallline.train.events import Consumer, Ended, Event
+from fallline.train.metrics import metric_label
 from fallline.train.progress import Progress
 from fallline.train.tabular import Prepared, TableOptions, TableRun, prepare
 
@@ -123,7 +124,7 @@ def verdict(run: TableRun) -> list[str]:
     better = ours[name] > theirs[name] if name == "accuracy" else ours[name] < theirs[name]
     if better or not run.prepared.options.hidden:
         return []
-    text = f"By {describe.METRIC_NAMES.get(name, name)} the linear baseline does no worse here: --hidden none trains it"
+    text = f"By {metric_label(name)} the linear baseline does no worse here: --hidden none trains it"
     return ["", *show.wrap(text, show.screen_width())]
 
 

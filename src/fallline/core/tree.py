@@ -55,11 +55,45 @@ def fill_leaves(tree: Any, arrays: dict[str, Leaf], path: str = "") -> Any:
         return {k: fill_leaves(v, arrays, join(path, k)) for k, v in tree.items()}
     if isinstance(tree, (tuple, list)):
         items = [fill_leaves(v, arrays, join(path, i)) for i, v in enumerate(tree)]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+        return _sequence_like(tree, items)
+    return tree
+
+
+def records_in(tree: Any, path: str = "") -> Iterator[tuple[str, Record]]:
+    """Every record of a tree with its path, outer ones first."""
+    if isinstance(tree, Record):
+        yield path, tree
+        for field in fields_of(tree):
+            yield from records_in(getattr(tree, field.name), join(path, field.name))
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from records_in(value, join(path, key))
+    elif isinstance(tree, (tuple, list)):
+        for i, value in enumerate(tree):
+            yield from records_in(value, join(path, i))
+
+
+def map_records(f: Callable[[str, Record], Any], tree: Any, path: str = "") -> Any:
+    """The same tree with f(path, record) in the place of each record, inner ones first."""
+    if isinstance(tree, Record):
+        changes = {}
+        for field in fields_of(tree):
+            value = getattr(tree, field.name)
+            new = map_records(f, value, join(path, field.name))
+            if new is not value:
+                changes[field.name] = new
+        return f(path, tree.replace(**changes) if changes else tree)
+    if isinstance(tree, dict):
+        made = {k: map_records(f, v, join(path, k)) for k, v in tree.items()}
+        return made if any(made[k] is not tree[k] for k in tree) else tree
+    if isinstance(tree, (tuple, list)):
+        items = [map_records(f, v, join(path, i)) for i, v in enumerate(tree)]
+        return tree if all(a is b for a, b in zip(items, tree, strict=True)) else _sequence_like(tree, items)
     return tree
 
 
 def join(path: str, name: object) -> str:
+    """The path of an entry inside the tree at that path."""
     return f"{path}.{name}" if path else str(name)
 
 
@@ -114,5 +148,10 @@ def _rebuild(node: Any, path: str, f: Callable[[str, Leaf], Leaf], *, inside: bo
         items = [_rebuild(v, join(path, i), f, inside=inside) for i, v in enumerate(node)]
         if all(a is b for a, b in zip(items, node, strict=True)):
             return node
-        return type(node)(*items) if hasattr(node, "_fields") else type(node)(items)
+        return _sequence_like(node, items)
     return node if inside else f(path, node)
+
+
+def _sequence_like(node: Any, items: list[Any]) -> Any:
+    """The items as a list, tuple or named tuple, as the node is one."""
+    return type(node)(*items) if hasattr(node, "_fields") else type(node)(items)

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from fallline.core.errors import DataError
-
 
 def epoch_order(n: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> np.ndarray:
     """(n,) int64: every row once; another order for each epoch, the same for the same seed."""
     return np.random.default_rng((seed, epoch)).permutation(n) if shuffle else np.arange(n)
 
 
-def batch_indices(
-    n: int, batch_size: int | str, *, seed: int = 0, epoch: int = 0, shuffle: bool = True
-) -> list[np.ndarray]:
-    """The rows of each batch of an epoch; the last batch is short when batch_size does not divide n.
-
-    batch_size  rows, from 1; "full" (or at least n) is one batch of all rows
-    """
-    if batch_size == "full":
-        batch_size = max(n, 1)
-    if isinstance(batch_size, (str, bool)) or batch_size < 1:
-        raise DataError(f"batch_size={batch_size!r}: give a number of rows of at least 1, or 'full'")
+def batch_indices(n: int, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> list[np.ndarray]:
+    """The rows of each batch of an epoch; the last batch is short when batch_size (1 or more) does not divide n."""
     order = epoch_order(n, seed=seed, epoch=epoch, shuffle=shuffle)
     return [order[i : i + batch_size] for i in range(0, n, batch_size)]

@@ -22,6 +22,17 @@ _DATE_FORMATS = (
     "%Y-%m-%dT%H:%M:%S%.f",
     "%Y-%m-%dT%H:%M:%S%.fZ",
 )
+# Text that a reader takes for numbers or dates and that stays text: told, not guessed (1,234 may be two numbers).
+_UNREAD = (
+    (
+        r"^[$€£¥]?\s?[+-]?[$€£¥]?\d+([.,' ]\d{3})*([.,]\d+)?\s?[%$€£¥]?$",
+        "numbers",
+        "write numbers such as 1234.5",
+    ),
+    (r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b", "dates", "write dates such as 2021-03-05"),
+    (r"^\d{4}[./]\d{1,2}[./]\d{1,2}\b", "dates", "write dates such as 2021-03-05"),
+    (_DATE_START + r"[T ]\d\d:.*[+-]\d\d:?\d\d$", "dates", "write times in one zone, without its offset"),
+)
 # A column with at most this share of other cells holds numbers, and those cells are mistakes.
 _FEW_STRAY = 0.1
 _MICROSECONDS_PER_DAY = 86_400_000_000
@@ -43,6 +54,15 @@ def is_mostly_numbers(text: pl.Series) -> bool:
     """Whether at most a tenth of the clean text cells present are no numbers (mistakes among numbers)."""
     present = text.drop_nulls()
     return len(present) > 0 and float(stray_text(present).to_numpy().mean()) <= _FEW_STRAY
+
+
+def unread_form(text: pl.Series) -> tuple[str, str] | None:
+    """What nearly all clean text cells look like, "numbers" or "dates", and how to write them so that they are read."""
+    present = text.drop_nulls()
+    for form, looks, advice in _UNREAD:
+        if len(present) and float(present.str.contains(form).to_numpy().mean()) >= 1 - _FEW_STRAY:
+            return looks, advice
+    return None
 
 
 def typed(cells: pl.Series, missing: Iterable[object] = (), *, decimal_comma: bool = False) -> pl.Series:

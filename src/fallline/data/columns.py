@@ -129,11 +129,14 @@ class Columns(Record):
         ]
 
     def _require(self, table: Table) -> None:
-        lacking = [c.name for c in self.fitted if c.name not in table.names]
+        present = set(table.names)
+        lacking = [c.name for c in self.fitted if c.name not in present]
         if lacking:
             extra = [n for n in table.names if n not in {c.name for c in self.fitted}]
             near = nearest(lacking[0], extra) if extra else ""
             hint = f" ({near})" if near.startswith("did you mean") else ""
+            if len(lacking) == len(self.fitted):  # more likely misread than foreign
+                hint = f"; it has {', '.join(map(repr, table.names[:4]))}" + (" …" if len(table.names) > 4 else "")
             raise DataError(
                 f"{table.name} lacks {len(lacking)} of the {len(self.fitted)} columns that the model was trained on: "
                 f"{', '.join(map(repr, lacking))}{hint}"

@@ -137,6 +137,7 @@ class CategoryColumn(Record):
 
 
 def fit_number(train: Table, decided: ColumnKind, scaling: str) -> NumberColumn:
+    """The column filled with the median and scaled as `scaling` says, learned from these rows."""
     x = _numbers(train, decided.name, decided.kind)
     present = x[~np.isnan(x)]
     n_missing = len(x) - len(present)
@@ -161,6 +162,7 @@ def fit_number(train: Table, decided: ColumnKind, scaling: str) -> NumberColumn:
 
 
 def fit_category(train: Table, name: str, one_hot_limit: int) -> CategoryColumn:
+    """The column's levels in these rows; with more than `one_hot_limit` of them it is embedded."""
     text = train.text(name)
     counted = text.drop_nulls().alias("level").value_counts().sort(["count", "level"], descending=[True, False])
     embedded = counted.height > one_hot_limit

@@ -23,11 +23,11 @@ def frame_of(source: Any, notes: list[str]) -> pl.DataFrame:
     if isinstance(source, pl.DataFrame):
         return _named({s.name: s for s in source.get_columns()})
     if isinstance(source, Mapping):
-        return _from_columns({str(name): _series(values) for name, values in source.items()}, notes)
+        return _from_columns({str(name): _series(values) for name, values in source.items()})
     try:
         frame = nw.from_native(source)
     except TypeError:
-        return _from_array(source, notes)
+        return _from_array(source)
     except Exception as error:  # narwhals passes on what the foreign frame raises, e.g. for duplicate names
         raise DataError(f"the data frame cannot be read: {_first_line(error)}") from None
     if isinstance(frame, nw.LazyFrame):
@@ -39,10 +39,10 @@ def frame_of(source: Any, notes: list[str]) -> pl.DataFrame:
     except Exception as error:  # as above
         raise DataError(f"the data frame cannot be read: {_first_line(error)}") from None
     names = unique_names([name for name, _ in columns], notes)
-    return _from_columns(dict(zip(names, [s for _, s in columns], strict=True)), notes)
+    return _from_columns(dict(zip(names, [s for _, s in columns], strict=True)))
 
 
-def _from_array(source: Any, notes: list[str]) -> pl.DataFrame:
+def _from_array(source: Any) -> pl.DataFrame:
     try:
         array = np.asarray(source)
     except ValueError:
@@ -53,10 +53,10 @@ def _from_array(source: Any, notes: list[str]) -> pl.DataFrame:
             "give a file, a data frame, a dict of columns or an array (rows, columns)"
         )
     array = array[:, None] if array.ndim == 1 else array
-    return _from_columns({f"column_{i + 1}": _series(array[:, i]) for i in range(array.shape[1])}, notes)
+    return _from_columns({f"column_{i + 1}": _series(array[:, i]) for i in range(array.shape[1])})
 
 
-def _from_columns(columns: dict[str, pl.Series], notes: list[str]) -> pl.DataFrame:
+def _from_columns(columns: dict[str, pl.Series]) -> pl.DataFrame:
     lengths = {name: len(s) for name, s in columns.items()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name}: {n}" for name, n in list(lengths.items())[:4])

@@ -70,8 +70,9 @@ def _part_sizes(n: int, validation: float, test: float) -> tuple[int, int]:
     sizes = []
     for name, share in (("validation", validation), ("test", test)):
         whole = isinstance(share, (int, np.integer)) and not isinstance(share, bool)
-        if isinstance(share, bool) or not (share >= 0 if whole else 0 <= share < 1):
-            raise DataError(f"{name}={share}: give a share of the rows (0 to below 1) or a whole number of rows")
+        number = whole or isinstance(share, (float, np.floating))
+        if not number or not (share >= 0 if whole else 0 <= share < 1):
+            raise DataError(f"{name}={share!r}: give a share of the rows (0 to below 1) or a whole number of rows")
         sizes.append(int(share) if whole else max(int(n * share + 0.5), int(share > 0)))
     if sum(sizes) >= n:
         raise DataError(

@@ -18,11 +18,12 @@ import polars as pl
 from fallline.core.errors import DataError
 from fallline.core.registry import nearest
 from fallline.data import datasets
-from fallline.data.cells import canonical_text, clean_text, typed
+from fallline.data.cells import canonical_text, clean_text, typed, unread_form
 from fallline.data.frames import frame_of
 from fallline.data.text import read_text
 
 _CELL_WIDTH = 40
+_LOOKED_AT = 1000  # rows
 _PARQUET, _ZIP, _GZIP = b"PAR1", b"PK\x03\x04", b"\x1f\x8b"
 
 
@@ -67,9 +68,10 @@ class Table:
 
     def column(self, name: str) -> pl.Series:
         """The typed cells of a column; DataError with the nearest name if there is none."""
-        if name not in self.frame.columns:
-            raise DataError(f"no column is called {name!r} in {self.name}: {nearest(name, self.names)}")
-        return self.frame.get_column(name)
+        try:
+            return self.frame.get_column(name)
+        except pl.exceptions.ColumnNotFoundError:
+            raise DataError(f"no column is called {name!r} in {self.name}: {nearest(name, self.names)}") from None
 
     def text(self, name: str) -> pl.Series:
         """The cells of a column as text: exactly as in the source ("007") where it held text; null = missing."""
@@ -182,6 +184,7 @@ def _table(
     numeric = [s for s in raw.get_columns() if s.dtype == pl.String and frame.get_column(s.name).dtype.is_numeric()]
     if decimal_comma and any(bool(s.str.contains(",").any()) for s in numeric):
         notes.append("decimal commas: 1,5 is read as 1.5")
+    notes += _unread(frame)
     rows = np.arange(raw.height)
     empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
     if empty.all():
@@ -192,6 +195,17 @@ def _table(
         lines = None if lines is None else lines[rows]
         notes.append(f"empty rows left out: {int(empty.sum())}")
     return Table(frame, raw, name, tuple(notes), rows=rows, lines=lines, missing=markers)
+
+
+def _unread(frame: pl.DataFrame) -> list[str]:
+    """A note for each column of text that looks like numbers or dates."""
+    made = []
+    for cells in frame.get_columns():
+        found = unread_form(cells[:_LOOKED_AT]) if cells.dtype == pl.String else None
+        if found is not None:
+            first = cell_label(cells.drop_nulls()[0])
+            made.append(f"{column_label(cells.name)} looks like {found[0]} ({first}) and is taken as text: {found[1]}")
+    return made
 
 
 def _read_file(

@@ -23,6 +23,8 @@ TASKS = ("classification", "regression", *KINDS)
 _CLASS_LEVELS = 10
 # Fewer rows than this for each class, on average, are no classes but measured values.
 _ROWS_PER_CLASS = 3
+# The squares of errors, added over rows, stay within float64 up to here (and above zero from 1 / this).
+_LARGEST = 1e140
 
 
 @record
@@ -205,6 +207,13 @@ def _finite(table: Table, name: str) -> np.ndarray:
     if np.isinf(values).any():
         row = int(np.isinf(values).argmax())
         raise DataError(f"the target {column_label(name)} is infinite in {table.place(row)}: mend or leave out the row")
+    largest = float(np.abs(values).max())
+    if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
+        row = int(np.abs(values).argmax())
+        raise DataError(
+            f"the target {column_label(name)} is {values[row]:g} in {table.place(row)}, its largest number: its square "
+            "is beyond float64; give the column in another unit"
+        )
     return values
 
 

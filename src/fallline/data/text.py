@@ -10,13 +10,20 @@ import numpy as np
 import polars as pl
 
 from fallline.core.errors import DataError
-from fallline.data.cells import clean_text, decimal_points, parse_numbers
+from fallline.data.cells import clean_text, decimal_points, parse_numbers, stray_text
 
 # In order of preference where two split the lines equally well: a comma is also a decimal sign.
 DELIMITERS = ("\t", ";", "|", ",")
 _SNIFFED_BYTES = 1 << 16
 _SNIFFED_ROWS = 1000
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_EXCEL_HINT = re.compile(rb"sep=(.)\n")  # a first line that tells Excel the delimiter
 _NEWLINE, _BLANK, _QUOTE = 10, 32, 34
 
 
@@ -47,9 +54,15 @@ def read_text(
         raise DataError(f"{label} is empty: a table needs a line for each row")
     if delimiter is not None and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\n'):
         raise DataError(f"delimiter={delimiter!r} must be one character, such as ',' or ';' or a tab")
+    hint = _EXCEL_HINT.match(text)
+    if hint is not None and hint[1].isascii() and delimiter in (None, hint[1].decode()):
+        delimiter, text = hint[1].decode(), text[hint.end() :]
+    else:
+        hint = None
     delimiter = delimiter or _sniff_delimiter(text)
     text, quoted = _settle_quotes(text, delimiter, label)
     text, lines, widths = _without_blank_lines(text, delimiter, quoted)
+    lines = lines + (hint is not None)
     rest = widths[1:] if len(widths) > 1 else widths
     width = int(np.bincount(rest).argmax())
     _refuse_ragged(widths, width, lines, label)
@@ -80,15 +93,19 @@ def _as_utf8(data: bytes, label: str, encoding: str | None) -> tuple[bytes, str]
     note = ""
     if encoding is None:
         for bom, name in _BOMS:
-            if data.startswith(bom):
+            if encoding is None and data.startswith(bom):
                 data, encoding = data[len(bom) :], name
     if encoding is None:
         if b"\0" in data[:_SNIFFED_BYTES]:
-            raise DataError(f"{label} is not a table: it holds binary data; give a CSV, TSV or Parquet file")
+            raise DataError(
+                f"{label} is not a table: it holds binary data; give a CSV, TSV or Parquet file (text in UTF-16 "
+                "without a byte order mark needs encoding=utf-16-le)"
+            )
         try:
             data.decode("utf-8")
         except UnicodeDecodeError:
-            encoding, note = "latin-1", "the text is not UTF-8 and was read as latin-1 (encoding= sets another)"
+            encoding = _one_byte_encoding(data)
+            note = f"the text is not UTF-8 and was read as {encoding} (encoding= sets another)"
     if encoding is not None:
         try:
             data = data.decode(encoding).removeprefix("\ufeff").encode("utf-8")
@@ -99,6 +116,12 @@ def _as_utf8(data: bytes, label: str, encoding: str | None) -> tuple[bytes, str]
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return (data if data.endswith(b"\n") else data + b"\n"), note
+
+
+def _one_byte_encoding(data: bytes) -> str:
+    """latin-1, or cp1252 where a byte such as that of the euro sign is a control character in latin-1."""
+    text = data.decode("cp1252", errors="replace")
+    return "cp1252" if text != data.decode("latin-1") and "\ufffd" not in text else "latin-1"
 
 
 def _layout(text: bytes, delimiter: str, *, quoted: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -238,7 +261,8 @@ def _with_header(
 def _looks_like_header(cells: pl.DataFrame, delimiter: str) -> bool:
     """Whether the first row holds names: no number, no missing marker, and most of its cells never come again below.
 
-    The names 0, 1, 2 … that pandas gives are taken for a header too, from three columns on.
+    Taken for a header too, from three columns on: the names 0, 1, 2 … that pandas gives, names with years such as
+    2019, 2020 among them, and text above more than half of the columns that hold numbers (Na may be sodium).
     """
     first, below = cells.row(0), cells[1 : _SNIFFED_ROWS + 1]
     names = ["" if name is None else name.strip() for name in first]
@@ -248,12 +272,38 @@ def _looks_like_header(cells: pl.DataFrame, delimiter: str) -> bool:
     if delimiter != ",":
         given = decimal_points(given)
     marked = sum(a is None and b != "" for a, b in zip(given, names, strict=True))
-    if marked or given.null_count() == len(names) or parse_numbers(given).null_count() < len(names):
+    numbers = parse_numbers(given)
+    numbers = numbers.set(numbers.is_infinite(), None)  # inf may be a name
+    if given.null_count() == len(names):
+        return False
+    if (marked or numbers.null_count() < len(names)) and not (
+        len(names) >= 3 and (_are_years(numbers) or _stand_above_numbers(below, names, given))
+    ):
         return False
     again = sum(
         name is not None and bool((below[:, i].str.strip_chars() == name).any()) for i, name in enumerate(given)
     )
     return 2 * again < len(names)
+
+
+def _are_years(names: pl.Series) -> bool:
+    """Whether the numbers among the names are years, one after the other, at least two."""
+    years = names.drop_nulls()
+    return len(years) > 1 and 1800 <= years[0] < 2100 and bool((years.diff().drop_nulls() == 1).all())
+
+
+def _stand_above_numbers(below: pl.DataFrame, names: list[str], given: pl.Series) -> bool:
+    """Whether more than half of the columns have a word on top and nothing but numbers below it.
+
+    A word that may be a missing cell (Na) counts as long as those that cannot are as many.
+    """
+    counts = {"word": 0, "marker": 0}
+    kinds = np.where(stray_text(given).to_numpy(), "word", np.where([n.isalpha() for n in names], "marker", ""))
+    for column, kind in zip(below.get_columns(), kinds, strict=True):
+        present = clean_text(column).drop_nulls()
+        if kind and len(present) and not bool(stray_text(present).any()):
+            counts[str(kind)] += 1
+    return counts["word"] >= counts["marker"] and 2 * sum(counts.values()) > len(names)
 
 
 def unique_names(names: list[str], notes: list[str]) -> list[str]:

@@ -118,9 +118,5 @@ class CompileCache:
             self._entries.move_to_end(key)
             return self._entries[key]
 
-    def clear(self) -> None:
-        with self._lock:
-            self._entries.clear()
-
 
 COMPILED = CompileCache()

@@ -87,15 +87,12 @@ class BoundProgram:
 
     def _add_copies(self, plan: Plan) -> None:
         """Donated outputs that could not be written in place; what reads an input is saved before any input changes."""
-        pairs = [(self.outputs[out], self.inputs[into]) for out, into in plan.copies]
-        saved = []
-        for source, target in pairs:
-            if any(np.may_share_memory(source, other) for _, other in pairs):
-                spare = np.empty_like(source, order="C")
-                self._calls.append(partial(np.copyto, spare, source))
-                source = spare
-            saved.append((source, target))
-        self._calls += [partial(np.copyto, target, source) for source, target in saved]
+        changing = [self.inputs[into] for _, into in plan.copies]
+        for k, source in enumerate(self.outputs):
+            if any(np.may_share_memory(source, target) for target in changing):
+                self.outputs[k] = np.empty_like(source, order="C")
+                self._calls.append(partial(np.copyto, self.outputs[k], source))
+        self._calls += [partial(np.copyto, self.inputs[into], self.outputs[out]) for out, into in plan.copies]
 
 
 def _run_loop(

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from fallline.core.errors import DataError, UnknownNameError
 from fallline.core.views import VIEWS
 from fallline.train.history import History
-from fallline.train.metrics import METRICS
+from fallline.train.metrics import METRICS, metric_label
 
 # Blue and orange of the Okabe-Ito palette, which colour-blind readers can tell apart, and its next two.
 COLORS = {"train": "#0072B2", "validation": "#D55E00", "other": ("#009E73", "#CC79A7", "#7A6A00", "#56B4E9")}
@@ -107,16 +107,12 @@ def _metrics(history: History) -> tuple[str, list[Curve]]:
     rising = [n for n in by_part[part] if METRICS[n].better == "higher"]
     chosen = (rising or [n for n in by_part[part] if n not in ("log_loss", "mse")])[:4]
     colors = COLORS["other"]
-    curves = [Curve(_spoken(n), history[part + n], colors[i]) for i, n in enumerate(chosen)]
+    curves = [Curve(metric_label(n), history[part + n], colors[i]) for i, n in enumerate(chosen)]
     return part.replace("_", " ") + (curves[0].label if len(curves) == 1 else "metrics"), curves
 
 
 def _curve(history: History, column: str, part: str) -> Curve:
     return Curve(part, history[column], str(COLORS[part]))
-
-
-def _spoken(metric: str) -> str:
-    return {"auc": "AUC", "r2": "R²", "f1": "F1", "rmse": "RMSE", "mae": "MAE"}.get(metric, metric.replace("_", " "))
 
 
 def _best(history: History) -> dict[str, Any] | None:

@@ -115,6 +115,7 @@ def _common(dtypes: set[np.dtype], name: str) -> np.dtype:
 
 
 def broadcast_shape(shapes: list[tuple[int, ...]], name: str) -> tuple[int, ...]:
+    """The shape to which all these broadcast by NumPy's rules; ShapeError, naming the op, where there is none."""
     if all(s == shapes[0] for s in shapes):
         return shapes[0]
     try:

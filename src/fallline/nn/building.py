@@ -13,9 +13,9 @@ import numpy as np
 
 from fallline.core.errors import ConfigError
 from fallline.core.spec import Spec
-from fallline.core.tree import map_leaves
+from fallline.core.tree import map_leaves, map_records, records_in
 from fallline.graph.program import Program
-from fallline.nn.run import Run, map_records, records_in
+from fallline.nn.run import Run
 
 
 class Building:

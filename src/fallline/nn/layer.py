@@ -12,11 +12,11 @@ import numpy as np
 from fallline.core.errors import ConfigError, ShapeError
 from fallline.core.record import Record, fields_of, role_of
 from fallline.core.spec import Spec
-from fallline.core.tree import leaves, map_leaves
+from fallline.core.tree import leaves, map_leaves, map_records, records_in
 from fallline.graph.program import Program
 from fallline.graph.value import scope
 from fallline.nn.building import build_by_parts
-from fallline.nn.run import EVAL, Run, map_records, records_in
+from fallline.nn.run import EVAL, Run
 
 
 class Layer(Record):
@@ -84,8 +84,7 @@ class Layer(Record):
         return not names or any(getattr(self, n) is not None for n in names)
 
 
-@functools.cache
-def _leaf_fields(cls: type[Layer]) -> tuple[str, ...]:
+def _leaf_fields(cls: type[Record]) -> tuple[str, ...]:
     """The names of the fields that hold arrays."""
     return tuple(f.name for f in fields_of(cls) if role_of(f) != "setting")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fallline.core.errors import ConfigError
-from fallline.core.record import Record, fields_of
-from fallline.core.tree import join
+from fallline.core.record import Record
+from fallline.core.tree import join, records_in
 from fallline.ops.random import uniform
 
 if TYPE_CHECKING:
@@ -80,36 +79,3 @@ class Run:
 
 
 EVAL = Run(training=False)
-
-
-def records_in(tree: Any, path: str = "") -> Iterator[tuple[str, Record]]:
-    """Every record of a tree with its path, outer ones first."""
-    if isinstance(tree, Record):
-        yield path, tree
-        for field in fields_of(tree):
-            yield from records_in(getattr(tree, field.name), join(path, field.name))
-    elif isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from records_in(value, join(path, key))
-    elif isinstance(tree, (tuple, list)):
-        for i, value in enumerate(tree):
-            yield from records_in(value, join(path, i))
-
-
-def map_records(f: Any, tree: Any, path: str = "") -> Any:
-    """The same tree with f(path, record) in the place of each record, inner ones first."""
-    if isinstance(tree, Record):
-        changes = {}
-        for field in fields_of(tree):
-            value = getattr(tree, field.name)
-            new = map_records(f, value, join(path, field.name))
-            if new is not value:
-                changes[field.name] = new
-        return f(path, tree.replace(**changes) if changes else tree)
-    if isinstance(tree, dict):
-        made = {k: map_records(f, v, join(path, k)) for k, v in tree.items()}
-        return made if any(made[k] is not tree[k] for k in tree) else tree
-    if isinstance(tree, (tuple, list)):
-        items = [map_records(f, v, join(path, i)) for i, v in enumerate(tree)]
-        return tree if all(a is b for a, b in zip(items, tree, strict=True)) else type(tree)(items)
-    return tree

@@ -1,1 +1,1 @@
-"""The vocabulary of programs: about fifty primitives, and the composites made of them."""
+"""The vocabulary of programs: about sixty primitives, and the composites made of them."""

@@ -43,7 +43,7 @@ def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def clip(x: Any, low: Any, high: Any) -> Any:
-    """min(max(x, low), high)"""
+    """min(max(x, low), high); derivative 1 inside, 1/2 at a bound, 0 outside."""
     return minimum(maximum(x, low), high)
 
 
@@ -98,13 +98,14 @@ def sparsemax(x: Any, axis: int = -1) -> Any:
     """
     x = as_operand(x)
     at = axis % x.ndim
+    x = x - stop_gradient(amax(x, axis=at, keepdims=True))  # changes nothing, and large scores keep their digits
     falling = flip(sort(x, axis=at), at)
     shape = tuple(-1 if i == at else 1 for i in range(x.ndim))
     rank = np.arange(1, x.shape[at] + 1, dtype=x.dtype).reshape(shape)
     running = cumsum(falling, axis=at)
-    support = less(running, 1.0 + rank * falling).astype(x.dtype)  # 1 for the k largest that stay above 0
-    k = asum(support, axis=at, keepdims=True)
-    tau = (asum(support * falling, axis=at, keepdims=True) - 1.0) / k
+    support = less(running, 1.0 + rank * falling)  # True for the k largest, which stay above 0
+    k = asum(support.astype(x.dtype), axis=at, keepdims=True)
+    tau = (asum(where(support, falling, 0.0), axis=at, keepdims=True) - 1.0) / k
     return relu(x - tau)
 
 

@@ -44,6 +44,7 @@ def _check_entries(x: Any, axes: tuple[int, ...], name: str) -> None:
 
 
 def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:
+    """The shape that is left when these axes are reduced."""
     if keepdims:
         return tuple(1 if i in axis else d for i, d in enumerate(shape))
     return tuple(d for i, d in enumerate(shape) if i not in axis)

@@ -32,7 +32,8 @@ class Momentum(Optimizer):
 
     dampened  v <- momentum v + (1 - momentum) g, an average of gradients instead of a sum. Both go the same way when
               the rate of the first is (1 - momentum) times the rate of the second.
-    source    Polyak 1964; the undampened form is PyTorch's and scikit-learn's
+    source    Polyak 1964; the undampened form is PyTorch's and scikit-learn's (PyTorch's dampening spares the first
+              gradient)
     """
 
     learning_rate: Rate = setting(0.01, at_least=0)

@@ -53,7 +53,7 @@ class Wrapper(Optimizer):
 class ClipNorm(Wrapper):
     """g <- g min(1, max_norm / ‖g‖), ‖g‖ the norm over the gradients of all parameters together.
 
-    source  Pascanu et al. 2013 (arXiv:1211.5063), algorithm 1
+    source  Pascanu et al. 2013 (arXiv:1211.5063), algorithm 1; PyTorch divides by ‖g‖ + 1e-6
     """
 
     optimizer: Optimizer

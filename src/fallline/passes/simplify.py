@@ -1,4 +1,7 @@
-"""Simplify: algebra that holds for every float, infinities and NaN included (so x · 0 stays)."""
+"""Simplify: algebra that holds for every float, infinities and NaN included (so x · 0 stays).
+
+Only the sign of a zero may change, as in x + 0 for x = -0.
+"""
 
 from __future__ import annotations
 

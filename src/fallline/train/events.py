@@ -12,7 +12,6 @@ class Started:
     """Training begins, or goes on after `epoch` finished epochs.
 
     batches  steps in one epoch;  rows, validation_rows  sizes of the two parts of the data
-    metrics  names of the columns that the rows of EpochEnded will hold
     """
 
     epochs: int
@@ -20,7 +19,6 @@ class Started:
     rows: int
     validation_rows: int = 0
     epoch: int = 0
-    metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ import numpy as np
 
 from fallline.core.errors import ConfigError, DataError
 from fallline.core.registry import nearest
-from fallline.core.tree import leaves, map_leaves
+from fallline.core.tree import leaves, map_leaves, records_in
 from fallline.nn.layer import Layer
-from fallline.nn.run import records_in
 
 INT32_MAX = np.iinfo(np.int32).max
 
@@ -77,7 +76,14 @@ def as_inputs(x: Any, network: Layer, dtype: Any) -> Any:
 
 def _as_input(x: Any, codes: bool, dtype: Any, name: str) -> np.ndarray:
     names = list(getattr(x, "columns", []))
-    array = np.asarray(x.to_numpy() if hasattr(x, "to_numpy") else x)
+    if np.ma.is_masked(x):
+        raise DataError(f"{name} is masked in some cells: fill or drop them (fl.read_table fills missing cells itself)")
+    try:
+        array = np.asarray(x.to_numpy() if hasattr(x, "to_numpy") else x)
+    except ValueError:
+        raise DataError(f"the rows of {name} differ in length: every row needs the same number of cells") from None
+    if hasattr(x, "toarray") and array.ndim == 0:
+        raise DataError(f"{name} is a sparse matrix: pass {name}.toarray()")
     if array.dtype.kind == "O":
         array = _from_objects(array, name)
     if array.dtype.kind not in "fiub":
@@ -86,6 +92,8 @@ def _as_input(x: Any, codes: bool, dtype: Any, name: str) -> np.ndarray:
         )
     if array.ndim == 0 or not len(array):
         raise DataError(f"{name} of shape {array.shape} has no rows")
+    if not array.size:
+        raise DataError(f"{name} of shape {array.shape} has no columns: give at least one number a row")
     if codes and array.dtype.kind in "iu":
         if array.max(initial=0) > INT32_MAX or array.min(initial=0) < -INT32_MAX:
             raise DataError(f"{name} holds codes beyond {INT32_MAX}: number the categories from 0")
@@ -105,13 +113,29 @@ def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError) as error:
+        if any(cell is None or type(cell).__name__ in ("NAType", "NaTType") for cell in array.flat):
+            raise DataError(
+                f"{name} holds missing cells: fill or drop them (fl.read_table fills missing cells itself)"
+            ) from None
         raise DataError(f"{name} holds text ({error}): use fl.read_table, or encode the text columns first") from None
+
+
+def as_targets(y: Any) -> np.ndarray:
+    """Targets as an array; a column (n, 1) is taken as (n,)."""
+    try:
+        array = np.asarray(y)
+    except ValueError:
+        raise DataError("the rows of y differ in length: give one label or number a row") from None
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
 
 def class_codes(classes: tuple[Any, ...], y: Any) -> np.ndarray:
     """The code of each label, (n,) int32; DataError for a label that is none of the classes."""
     known = {label: code for code, label in enumerate(classes)}
-    labels = np.asarray(y).tolist()
+    given = as_targets(y)
+    if given.ndim != 1:
+        raise DataError(f"y has shape {given.shape}: one label a row is needed, shape (n,)")
+    labels = given.tolist()
     try:
         return np.array([known[label] for label in labels], dtype=np.int32)
     except KeyError as error:
@@ -124,13 +148,12 @@ def class_codes(classes: tuple[Any, ...], y: Any) -> np.ndarray:
 
 def finite_targets(y: Any) -> np.ndarray:
     """Targets of a regression as float64; DataError for text, missing or infinite ones."""
-    array = np.asarray(y)
+    array = as_targets(y)
     if array.dtype.kind == "O":
         array = _from_objects(array, "y")
     if array.dtype.kind not in "fiub":
-        raise DataError(
-            f"y holds {array.dtype}, a regression needs numbers: use a classification loss, or another target"
-        )
+        kind = "text" if array.dtype.kind in "US" else array.dtype
+        raise DataError(f"y holds {kind}, a regression needs numbers: use a classification loss, or another target")
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
         at = np.argwhere(~np.isfinite(array))[0]
@@ -144,7 +167,10 @@ def row_weights(sample_weight: Any, class_weight: Any, y: np.ndarray, classes: t
     sample_weight  None, or one number >= 0 a row
     class_weight   None, "balanced" (n / (k · n_class)), or {class: weight}
     """
-    w = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    try:
+        w = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"sample_weight={sample_weight!r}: give one number a row") from None
     if w.shape != (len(y),):
         raise DataError(f"sample_weight has shape {w.shape} for {len(y)} rows: give one number a row")
     if not np.isfinite(w).all() or (w < 0).any():
@@ -164,12 +190,14 @@ def _class_weights(class_weight: Any, y: np.ndarray, classes: tuple[Any, ...]) -
             raise ConfigError(f'class_weight={class_weight!r}: pass "balanced" or {{class: weight}}')
         counts = np.bincount(np.asarray(y, dtype=np.int64), minlength=len(classes))
         return len(y) / (len(classes) * np.maximum(counts, 1))
+    if not isinstance(class_weight, Mapping):
+        raise ConfigError(f'class_weight={class_weight!r}: pass "balanced" or {{class: weight}}')
     by_text = {str(c): i for i, c in enumerate(classes)}
     weights = np.ones(len(classes))
     for label, weight in class_weight.items():
         if str(label) not in by_text:
             raise ConfigError(f"class_weight names the class {label!r}: {nearest(str(label), by_text)}")
-        if not (np.isfinite(weight) and weight >= 0):
-            raise ConfigError(f"class_weight of {label!r} is {weight}: it must be finite and at least 0")
+        if not (isinstance(weight, (int, float, np.number)) and np.isfinite(weight) and weight >= 0):
+            raise ConfigError(f"class_weight of {label!r} is {weight!r}: it must be a finite number of at least 0")
         weights[by_text[str(label)]] = weight
     return weights

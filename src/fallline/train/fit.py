@@ -21,7 +21,7 @@ from fallline.losses.penalties import L1, L2
 from fallline.nn.layer import Layer
 from fallline.optim.optimizer import Optimizer
 from fallline.train.events import Consumer
-from fallline.train.examples import Examples, as_inputs, drop_absent, n_rows, row_weights, take_rows
+from fallline.train.examples import Examples, as_inputs, as_targets, drop_absent, n_rows, row_weights, take_rows
 from fallline.train.model import Model, encode_targets
 from fallline.train.progress import Progress
 from fallline.train.step import check_scores
@@ -52,7 +52,7 @@ def fit(
     penalties: Sequence[Any] = (),
     sample_weight: Any = None,
     class_weight: str | Mapping[Any, float] | None = None,
-    metrics: Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
     shuffle: bool = True,
     seed: int = 0,
     precision: str = "float32",
@@ -65,15 +65,21 @@ def fit(
     network         a recipe, or a filled network to go on with
     data            X (n, …) numbers, or a tuple of arrays for a network that takes one; y (n,) labels or numbers
     loss            a loss, its name, or None: what suits the targets
+    optimizer       an optimizer, or its text: "adam", "momentum(0.1)"
     batch_size      rows in a step; "full" for all (batch gradient descent), 1 for stochastic gradient descent
     validation      share of the rows to judge by (stratified, shuffled), or (X, y) of your own
     early_stopping  a rule, or its patience in epochs; with validation rows the best weights are kept in any case
     l1, l2          strengths of l1 · Σ|w| and l2/2 · Σw², added to the mean loss; biases are free
     sample_weight   importance of each row: 2 is the row twice, 0 is the row absent
     class_weight    "balanced", or {class: weight}
+    metrics         what each epoch's row of the history gets beside the losses: "auc", "accuracy", "rmse" …
+    seed            fixes the starting weights, the validation rows, the order of the rows and dropout
+    precision       "float32", or "float64" for checks
+    callbacks       called with every event; one that answers Stop(reason) ends training
     progress        True shows a bar in a terminal and plain lines elsewhere
     raises          ConfigError, DataError; NonFiniteError when not even one epoch stayed finite
     """
+    seed = _count("seed", seed, least=0)
     train, judged, target, loss = _rows(network, data, validation, loss, sample_weight, class_weight, precision, seed)
     with Progress(quiet=not progress) as show:
         return Trainer(
@@ -81,14 +87,14 @@ def fit(
             as_record(optimizer, Optimizer),
             train,
             judged,
-            penalties=(*[L1(l1)] * bool(l1), *[L2(l2)] * bool(l2), *penalties),
+            penalties=(*[L1(l1)] * bool(l1), *[L2(l2)] * bool(l2), *_callables("penalties", penalties)),
             epochs=_count("epochs", epochs),
             batch_size=batch_rows(batch_size, len(train)),
             shuffle=shuffle,
             seed=seed,
             early_stopping=as_rule(early_stopping),
-            metrics=tuple(metrics),
-            consumers=[show, *callbacks],
+            metrics=(metrics,) if isinstance(metrics, str) else tuple(metrics),
+            consumers=[show, *_callables("callbacks", callbacks)],
         ).run()
 
 
@@ -96,9 +102,15 @@ def start_model(network: Layer, train: Examples, loss: Loss, target: Any, engine
     """The model before training: the network filled for these rows and checked against the loss."""
     specs = map_leaves(lambda _, leaf: Spec(leaf.shape, leaf.dtype), take_rows(train.x, np.s_[:2]))
     filled = network if network.is_filled else network.build(specs, np.random.default_rng(seed))
+    filled = _in_precision(filled, train.w.dtype)
     n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
     check_scores(filled, loss, specs, loss.n_scores(len(target.classes), n_outputs))
     return Model(filled, loss, target, engine=get_engine(engine).name)
+
+
+def _in_precision(network: Layer, dtype: np.dtype) -> Layer:
+    """The network with its floats of that dtype, which a layer that reads codes cannot know from its input."""
+    return map_leaves(lambda _, leaf: leaf.astype(dtype, copy=False) if leaf.dtype.kind == "f" else leaf, network)
 
 
 def choose_target(y: np.ndarray, loss: Loss | None) -> tuple[ClassTarget | NumberTarget, Loss]:
@@ -113,7 +125,11 @@ def choose_target(y: np.ndarray, loss: Loss | None) -> tuple[ClassTarget | Numbe
     absent = [i for i, label in enumerate(y.tolist()) if label is None or label != label]
     if absent:
         raise DataError(f"y is missing in row {absent[0]} ({len(absent)} of {len(y)} rows): leave these rows out")
-    labels = np.unique(y).tolist()
+    try:
+        labels = np.unique(y).tolist()
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in y.tolist()})
+        raise DataError(f"y mixes {' and '.join(kinds)}: make all labels text, or all numbers") from None
     if len(labels) < 2:
         raise DataError(f"y is {labels[0]!r} in every row: at least two classes are needed")
     loss.n_scores(len(labels), 1)  # refuses a loss for two classes where there are more
@@ -129,10 +145,18 @@ def batch_rows(batch_size: int | str, n: int) -> int:
     return _count("batch_size", batch_size)
 
 
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ConfigError(f"{name}={value!r}: {name} must be a whole number of at least 1")
+def _count(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ConfigError(f"{name}={value!r}: {name} must be a whole number of at least {least}")
     return int(value)
+
+
+def _callables(name: str, given: Any) -> tuple[Any, ...]:
+    each = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+    wrong = next((part for part in each if not callable(part)), None)
+    if wrong is not None:
+        raise ConfigError(f"{name} holds {wrong!r}: give callables, such as functions, in a list")
+    return each
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
@@ -144,9 +168,7 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
 def _pair(data: Any, name: str, network: Layer, dtype: np.dtype) -> tuple[Any, np.ndarray]:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise DataError(f"{name} must be a pair (X, y), given {type(data).__name__}")
-    x, y = as_inputs(data[0], network, dtype), np.asarray(data[1])
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
+    x, y = as_inputs(data[0], network, dtype), as_targets(data[1])
     if y.ndim == 0 or n_rows(x) != len(y):
         raise DataError(f"{name}: X has {n_rows(x)} rows and y has shape {y.shape}: they must have equally many rows")
     return x, y

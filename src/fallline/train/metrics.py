@@ -89,6 +89,7 @@ _PARTS = {  # the part as given -> as written
     "test_": "test_",
 }
 _LOWER = ("loss", "gradient_norm")
+_LABELS = {"auc": "AUC", "f1": "F1", "mae": "MAE", "mse": "MSE", "r2": "R²", "rmse": "RMSE"}
 
 
 def column_name(name: str) -> str:
@@ -110,6 +111,11 @@ def higher_is_better(name: str) -> bool:
     if base not in METRICS:
         raise UnknownNameError(f"no metric is called {name!r}: {nearest(base, [*METRICS, *_LOWER])}")
     return METRICS[base].better == "higher"
+
+
+def metric_label(name: str) -> str:
+    """A metric's name for the eye: AUC, R², log loss."""
+    return _LABELS.get(name, name.replace("_", " "))
 
 
 def find_column(name: str, columns: Iterable[str]) -> str | None:

@@ -100,18 +100,6 @@ class Patience:
         for row in history:
             self.should_stop(row)
 
-    @property
-    def best_epoch(self) -> int | None:
-        return self.best.best_epoch
-
-    @property
-    def best_value(self) -> float:
-        return self.best.best_value
-
-    def better(self, row: dict[str, Any]) -> bool:
-        """Whether this row is the new best; ask before `should_stop` takes it in."""
-        return self.best.better(row)
-
     def should_stop(self, row: dict[str, Any]) -> Stop | None:
         """Takes the row in; Stop when patience is at an end. The same row twice counts once."""
         value, epoch = self.best.value(row), int(row["epoch"])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fallline.core.errors import ConfigError, DataError
 from fallline.core.record import Record, as_record, record, setting, to_json
 from fallline.data.columns import Columns
 from fallline.data.split import Split, split_rows
-from fallline.data.table import Table
+from fallline.data.table import Table, column_label
 from fallline.data.target import ClassTarget, NumberTarget, find_target, fit_target, infer_target
 from fallline.losses.loss import Loss
 from fallline.losses.penalties import L2
@@ -34,6 +35,7 @@ from fallline.train.stopping import EarlyStopping
 from fallline.train.trainer import INTERRUPTED, Fit, Trainer
 
 FEWEST_ROWS = 10
+MOST_WEIGHTS = 200_000_000  # with gradients, two slots of Adam and the best weights so far some 4 GB in float32
 PRIOR = 10.0  # λ of the default penalty; heart.csv, ten seeds: test AUC 0.884 without it, 0.894 with it
 OUTPUT_INIT = Normal(scale=0.01)  # untrained, it says nearly the same of every row: no early epoch unlearns noise
 BASELINE_RATE = 0.01  # a linear model is convex: ten times the network's rate reaches its optimum sooner
@@ -44,7 +46,7 @@ SPLITS = ("shuffled", "tail", "group", "time", "column")
 class TableOptions(Record):
     """How a table is trained on; every field is a flag of `fallline train`, whose help is this list.
 
-    hidden         units of each hidden layer; none make a linear model
+    hidden         units of each hidden layer, or none for a linear model
     activation     function after each hidden layer: "relu", "gelu", "tanh" and others
     dropout        share of the hidden units that is switched off at each step
     l2             strength of l2/2 · Σw², added to the mean loss; not given: 10 / m for m training rows, which is the
@@ -83,6 +85,11 @@ class TableOptions(Record):
     engine: str = "auto"
 
     def validate(self) -> None:
+        if self.schedule is not None and self.learning_rate is not None:
+            raise ConfigError(
+                f"learning_rate={self.learning_rate:g} and schedule={self.schedule}: a schedule sets the rate itself; "
+                "give one of the two"
+            )
         self.made_optimizer()
         batch_rows(self.batch_size, 1)
 
@@ -210,7 +217,7 @@ def prepare(table: Table, target: str | int | None, options: TableOptions) -> Pr
         raise DataError(f"{table.name} has no column to learn from beside {name!r}: all others were left out")
     numbers, categories = columns.transform(table)
     y = fitted.encode(table)
-    loss.check_target(y)
+    _check_loss(loss, fitted, y, table)
     x = (numbers, categories) if columns.cardinalities else numbers
     dtype = np.int32 if loss.target_dtype == "int32" else np.float32
     examples = Examples(x, np.ascontiguousarray(y, dtype), np.ones(len(y), np.float32))
@@ -223,6 +230,18 @@ def prepare(table: Table, target: str | int | None, options: TableOptions) -> Pr
     return Prepared(table, options, kind, reason, split, examples, model)
 
 
+def _check_loss(loss: Loss, target: ClassTarget | NumberTarget, y: np.ndarray, table: Table) -> None:
+    """DataError in the words of the table where the loss does not take these targets."""
+    _n_scores(loss, target)  # refuses a loss for two classes where there are more
+    taken = loss.allowed(y)
+    if not taken.all():
+        row = int(np.argmin(taken))
+        raise DataError(
+            f"the target {column_label(target.name)} is {target.decode(y)[row]:g} in {table.place(row)}, "
+            f"{type(loss).__name__} takes {loss.takes}: leave out loss=, or choose another"
+        )
+
+
 def _split(table: Table, options: TableOptions, codes: np.ndarray | None) -> tuple[Split, tuple[str, ...]]:
     """The parts of the rows, and the column that decided them, which is no feature."""
     way, colon, name = options.split.partition(":")
@@ -230,6 +249,10 @@ def _split(table: Table, options: TableOptions, codes: np.ndarray | None) -> tup
         raise ConfigError(f"split={options.split!r}: give shuffled, tail, group:NAME, time:NAME or column:NAME")
     chosen: dict[str, Any] = {"y": codes} if way == "shuffled" else {"tail": True}
     if colon:
+        absent = table.column(name).is_null()
+        if absent.any():
+            place = table.place(int(absent.arg_max() or 0))
+            raise DataError(f"{column_label(name)} is missing in {place}: split={options.split} needs it in every row")
         chosen = {{"group": "groups"}.get(way, way): table.column(name).to_numpy()}
     validation, test = options.validation, options.test
     split = split_rows(table.n_rows, validation=validation, test=test, seed=options.seed, **chosen)
@@ -240,11 +263,22 @@ def tabular_network(columns: Columns, options: TableOptions, n_scores: int) -> S
     """Embeddings of categories with many levels, then (Dense, activation, Dropout) for each hidden layer."""
     units = tuple(embedding_units(c) for c in columns.cardinalities)
     layers: list[Layer] = _first(columns, units)
+    _refuse_beyond_memory((len(columns.feature_names) + sum(units), *options.hidden, n_scores), options.hidden)
     for n in options.hidden:
         layers += [Dense(n), as_record(options.activation, Layer)]
         if options.dropout:
             layers.append(Dropout(options.dropout))
     return Sequential(*layers, Dense(n_scores, init=OUTPUT_INIT))
+
+
+def _refuse_beyond_memory(widths: Sequence[int], hidden: tuple[int, ...]) -> None:
+    """ConfigError for a network that would not fit, before the system ends the process for it."""
+    weights = sum(max(a, 1) * max(b, 1) for a, b in pairwise(widths))
+    if weights > MOST_WEIGHTS:
+        raise ConfigError(
+            f"hidden={','.join(map(str, hidden))} makes {weights:,} weights, more than {MOST_WEIGHTS:,}: "
+            "give fewer units"
+        )
 
 
 def embedding_units(cardinality: int) -> int:

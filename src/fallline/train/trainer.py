@@ -129,7 +129,7 @@ class Trainer:
 
     def _events(self) -> Iterator[Event]:
         network = self.model.network
-        yield Started(self.epochs, self.batches, len(self.train), len(self.validation or ()), 0, self._columns())
+        yield Started(self.epochs, self.batches, len(self.train), len(self.validation or ()))
         state = self.optimizer.init(leaves(network, "param"))
         carry = self.step.carried(network, state)
         yield EpochEnded(self._first_row(carry, state))
@@ -197,12 +197,6 @@ class Trainer:
         """The Specs of a batch of that many rows."""
         data = (self.train.x, self.train.y, self.train.w)
         return map_leaves(lambda _, leaf: Spec((rows, *leaf.shape[1:]), leaf.dtype), data)
-
-    def _columns(self) -> tuple[str, ...]:
-        """The names of the columns that a row of the history has besides the epoch."""
-        prefix = "train" if self.validation is None else "validation"
-        losses = ("train_loss",) if self.validation is None else ("train_loss", "validation_loss")
-        return ("learning_rate", "gradient_norm", *losses, *(f"{prefix}_{m}" for m in self.metrics))
 
     def _first_row(self, carry: list[Any], state: dict[str, Any]) -> dict[str, Any]:
         """Epoch 0, the untrained network: its loss on all rows, and the gradient of the first batch."""

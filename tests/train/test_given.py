@@ -1,0 +1,74 @@
+"""What users hand to fit: each wrong thing is named, each usual form is taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fallline as fl
+from fallline.core.errors import ConfigError, DataError
+
+X = np.random.default_rng(0).normal(size=(20, 3))
+LABELS = np.where(X[:, 0] > 0, "yes", "no")
+
+
+def _fit(x: Any = X, y: Any = LABELS, **more: Any) -> Any:
+    return fl.fit(fl.Sequential(fl.Dense(1)), (x, y), epochs=1, **more)
+
+
+def test_targets_as_a_column():
+    model = _fit(y=LABELS[:, None]).model
+    assert model.evaluate(X, LABELS[:, None]) == model.evaluate(X, LABELS)
+    model = _fit(y=X[:, :1]).model
+    assert model.evaluate(X, X[:, :1]) == model.evaluate(X, X[:, 0])
+
+
+def test_one_metric_as_text():
+    assert _fit(metrics="auc").history[-1] == _fit(metrics=["auc"]).history[-1]
+
+
+@pytest.mark.parametrize(
+    "x, words",
+    [
+        ([[1, 2], [3]], "differ in length"),
+        (np.zeros((20, 0)), "no columns"),
+        (np.ma.masked_array(X, X > 1), "masked"),
+        ([[1.0, None]] * 20, "missing cells"),
+    ],
+)
+def test_inputs_that_are_no_numbers(x: Any, words: str):
+    with pytest.raises(DataError, match=words):
+        _fit(x)
+
+
+def test_labels_of_two_kinds():
+    with pytest.raises(DataError, match="y mixes int and str"):
+        _fit(y=np.array([1, "a"] * 10, dtype=object))
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": None}, "seed=None"),
+        ({"class_weight": [1, 2]}, "class_weight="),
+        ({"class_weight": {"yes": "a"}}, "class_weight of 'yes' is 'a'"),
+        ({"callbacks": [3]}, "callbacks holds 3"),
+        ({"penalties": [3]}, "penalties holds 3"),
+    ],
+)
+def test_settings(more: dict[str, Any], words: str):
+    with pytest.raises(ConfigError) as error:
+        _fit(**more)
+    assert words in str(error.value)
+
+
+def test_weights_that_are_text():
+    with pytest.raises(DataError, match="sample_weight='a': give one number a row"):
+        _fit(sample_weight="a")
+
+
+def test_one_penalty_without_a_list():
+    assert _fit(penalties=fl.L2(0.1)).history[-1] == _fit(penalties=[fl.L2(0.1)]).history[-1]
