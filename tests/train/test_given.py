@@ -72,3 +72,18 @@ def test_weights_that_are_text():
 
 def test_one_penalty_without_a_list():
     assert _fit(penalties=fl.L2(0.1)).history[-1] == _fit(penalties=[fl.L2(0.1)]).history[-1]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_data_frame_is_read_by_name(library, tmp_path):
+    frames = pytest.importorskip(library)
+    rng = np.random.default_rng(0)
+    data = {name: rng.normal(size=40) for name in ("age", "height", "weight")}
+    frame, turned = frames.DataFrame(data), frames.DataFrame({n: data[n] for n in ("weight", "age", "height")})
+    net = fl.Sequential(fl.Dense(1))
+    fit = fl.fit(net, (frame, data["age"]), epochs=2, validation=(turned, data["age"]))
+    np.testing.assert_array_equal(fit.model.predict(turned), fit.model.predict(frame))
+    again = fl.load(fit.save(tmp_path / "m.safetensors"))
+    np.testing.assert_array_equal(again.predict(turned), fit.model.predict(frame))
+    with pytest.raises(DataError, match="X lacks the columns 'age' that training had"):
+        fit.model.predict(turned[["weight", "height"]])

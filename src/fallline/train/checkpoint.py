@@ -22,14 +22,14 @@ from fallline.core.tree import fill_leaves, leaves
 
 FORMAT = 1
 FILE_NAME = "model.safetensors"
-_RECORDS = ("network", "loss", "target", "columns")
+_PARTS = ("network", "loss", "target", "columns", "feature_names")
 
 
 def write_model(model: Any, path: Path) -> Path:
     """Writes the file under a temporary name first, so that a killed process leaves the old file or the new one."""
     target = path / FILE_NAME if path.is_dir() or not path.suffix else path
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves(model.network).items()}
-    about = {name: to_json(getattr(model, name)) for name in _RECORDS}
+    about = {name: to_json(getattr(model, name)) for name in _PARTS}
     about |= {"format": FORMAT, "notes": model.notes, "checksum": _checksum(arrays)}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def read_model(path: Path) -> dict[str, Any]:
     if about.get("checksum") != _checksum(arrays):
         raise ModelFileError(f"{source} is damaged: its arrays do not match their checksum; copy or train it again")
     try:
-        parts = {name: from_json(about[name]) for name in _RECORDS}
+        parts = {name: from_json(about[name]) for name in _PARTS}
         parts["network"] = fill_leaves(parts["network"], arrays)
     except (FalllineError, KeyError, TypeError, ValueError) as error:
         raise ModelFileError(

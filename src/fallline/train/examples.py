@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,17 +23,19 @@ class Examples:
     x  inputs: an array or a tree of arrays, rows first
     y  targets as the loss takes them (class codes int32, or floats)
     w  weights of the rows, floats
+    names  of the columns of x, where it came as a data frame
     """
 
     x: Any
     y: np.ndarray
     w: np.ndarray
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, rows: np.ndarray) -> Examples:
-        return Examples(take_rows(self.x, rows), self.y[rows], self.w[rows])
+        return Examples(take_rows(self.x, rows), self.y[rows], self.w[rows], self.names)
 
     @property
     def arrays(self) -> list[np.ndarray]:
@@ -44,7 +46,8 @@ class Examples:
 def drop_absent(examples: Examples) -> Examples:
     """Without the rows of weight 0, which are as good as absent; the others have a mean weight of 1."""
     kept = examples.take(np.flatnonzero(examples.w)) if not examples.w.all() else examples
-    return Examples(kept.x, kept.y, np.ascontiguousarray(kept.w / kept.w.mean(dtype=np.float64), dtype=kept.w.dtype))
+    weights = np.ascontiguousarray(kept.w / kept.w.mean(dtype=np.float64), dtype=kept.w.dtype)
+    return replace(kept, w=weights)
 
 
 def take_rows(x: Any, rows: Any) -> Any:
@@ -72,6 +75,24 @@ def as_inputs(x: Any, network: Layer, dtype: Any) -> Any:
     if isinstance(x, tuple) or (isinstance(x, Mapping) and not hasattr(x, "to_numpy")):
         return map_leaves(lambda path, leaf: _as_input(leaf, codes, dtype, f"input {path}"), x)
     return _as_input(x, codes, dtype, "X")
+
+
+def column_names(x: Any) -> tuple[str, ...]:
+    """The names of a data frame's columns; empty for arrays, and where the columns are only numbered."""
+    names = tuple(getattr(x, "columns", ()))
+    return names if all(isinstance(name, str) for name in names) else ()
+
+
+def in_order(x: Any, names: tuple[str, ...]) -> Any:
+    """A data frame with the columns that training had, in their order; arrays as they are."""
+    given = column_names(x)
+    if not names or not given or given == names:
+        return x
+    lacking = [name for name in names if name not in given]
+    if lacking:
+        shown = ", ".join(map(repr, lacking[:5])) + (" …" if len(lacking) > 5 else "")
+        raise DataError(f"X lacks the columns {shown} that training had: {nearest(lacking[0], given)}")
+    return x[list(names)]
 
 
 def _as_input(x: Any, codes: bool, dtype: Any, name: str) -> np.ndarray:

@@ -21,7 +21,17 @@ from fallline.losses.penalties import L1, L2
 from fallline.nn.layer import Layer
 from fallline.optim.optimizer import Optimizer
 from fallline.train.events import Consumer
-from fallline.train.examples import Examples, as_inputs, as_targets, drop_absent, n_rows, row_weights, take_rows
+from fallline.train.examples import (
+    Examples,
+    as_inputs,
+    as_targets,
+    column_names,
+    drop_absent,
+    in_order,
+    n_rows,
+    row_weights,
+    take_rows,
+)
 from fallline.train.model import Model, encode_targets
 from fallline.train.progress import Progress
 from fallline.train.step import check_scores
@@ -105,7 +115,7 @@ def start_model(network: Layer, train: Examples, loss: Loss, target: Any, engine
     filled = _in_precision(filled, train.w.dtype)
     n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
     check_scores(filled, loss, specs, loss.n_scores(len(target.classes), n_outputs))
-    return Model(filled, loss, target, engine=get_engine(engine).name)
+    return Model(filled, loss, target, engine=get_engine(engine).name, feature_names=train.names)
 
 
 def _in_precision(network: Layer, dtype: np.dtype) -> Layer:
@@ -165,10 +175,10 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def _pair(data: Any, name: str, network: Layer, dtype: np.dtype) -> tuple[Any, np.ndarray]:
+def _pair(data: Any, name: str, network: Layer, dtype: np.dtype, names: tuple[str, ...] = ()) -> tuple[Any, np.ndarray]:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise DataError(f"{name} must be a pair (X, y), given {type(data).__name__}")
-    x, y = as_inputs(data[0], network, dtype), as_targets(data[1])
+    x, y = as_inputs(in_order(data[0], names), network, dtype), as_targets(data[1])
     if y.ndim == 0 or n_rows(x) != len(y):
         raise DataError(f"{name}: X has {n_rows(x)} rows and y has shape {y.shape}: they must have equally many rows")
     return x, y
@@ -193,10 +203,10 @@ def _rows(
     target, loss = choose_target(y, None if loss is None else as_record(loss, Loss))
     encoded = encode_targets(loss, target, y, dtype)
     weights = row_weights(sample_weight, class_weight, encoded, target.classes).astype(dtype)
-    present = drop_absent(Examples(x, encoded, weights))
+    present = drop_absent(Examples(x, encoded, weights, column_names(data[0])))
     if not isinstance(validation, (tuple, list)):
         return *_share(present, validation, target, seed), target, loss
-    x, y = _pair(validation, "validation", network, dtype)
+    x, y = _pair(validation, "validation", network, dtype, present.names)
     return present, Examples(x, encode_targets(loss, target, y, dtype), np.ones(len(y), dtype)), target, loss
 
 

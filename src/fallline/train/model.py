@@ -19,7 +19,7 @@ from fallline.losses.loss import Loss
 from fallline.nn.layer import Layer
 from fallline.ops.transcendental import sigmoid
 from fallline.train.checkpoint import read_model, write_model
-from fallline.train.examples import as_inputs, class_codes, finite_targets, n_rows, row_weights, take_rows
+from fallline.train.examples import as_inputs, class_codes, finite_targets, in_order, n_rows, row_weights, take_rows
 from fallline.train.metrics import (
     CLASS_METRICS,
     METRICS,
@@ -39,6 +39,7 @@ class Model:
     network  the filled network;  loss  with the link from scores to predictions
     target   how targets are encoded: classes, or mean and scale of numbers
     columns  how a table becomes arrays; None when the network was trained on arrays
+    feature_names  the columns of the data frame that the network was trained on; empty for arrays
     notes    facts about the run, kept in the file (JSON)
     """
 
@@ -47,6 +48,7 @@ class Model:
     target: ClassTarget | NumberTarget
     columns: Columns | None = None
     engine: str = "auto"
+    feature_names: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -63,7 +65,7 @@ class Model:
     def inputs(self, X: Any) -> Any:
         """The arrays that the network reads, from a table (when it was trained on one) or from arrays."""
         if self.columns is None:
-            return as_inputs(X, self.network, self.dtype)
+            return as_inputs(in_order(X, self.feature_names), self.network, self.dtype)
         numbers, codes = self.columns.transform(read_table(X))
         numbers = numbers.astype(self.dtype, copy=False)
         return (numbers, codes) if self.columns.cardinalities else numbers
