@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from fallline.core.errors import ConfigError, DataError
+from fallline.core.errors import ConfigError, DataError, ShapeError
+from tests.tolerance import assert_close
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 LABELS = np.where(X[:, 0] > 0, "yes", "no")
@@ -87,3 +88,17 @@ def test_a_data_frame_is_read_by_name(library, tmp_path):
     np.testing.assert_array_equal(again.predict(turned), fit.model.predict(frame))
     with pytest.raises(DataError, match="X lacks the columns 'age' that training had"):
         fit.model.predict(turned[["weight", "height"]])
+
+
+def test_several_arrays_for_a_layer_that_reads_one():
+    x = np.zeros((20, 3))
+    with pytest.raises(ShapeError, match=r"Dense\(units=1\) reads one array, given f32\[2,3\] and f32\[2,3\]"):
+        fl.fit(fl.Sequential(fl.Dense(1)), ((x, x), np.arange(20) % 2), epochs=1)
+
+
+def test_class_weights_count_in_rows_of_your_own_validation_too():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), np.arange(60) % 2
+    weighted = fl.fit(fl.Sequential(fl.Dense(1)), (x, y), epochs=1, validation=(x, y), class_weight={1: 3.0})
+    by_hand = weighted.model.evaluate(x, y, sample_weight=np.where(y == 1, 3.0, 1.0))["loss"]
+    assert_close(weighted.history.best()["validation_loss"], by_hand, "f32")

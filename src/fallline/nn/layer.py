@@ -189,7 +189,14 @@ def _prepared(own: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(own)
     def build(self: Layer, x: Any, rng: Any) -> Any:
-        return own(self, _specs(x), np.random.default_rng(rng))
+        specs = _specs(x)
+        try:
+            return own(self, specs, np.random.default_rng(rng))
+        except AttributeError as error:
+            if isinstance(specs, Spec):
+                raise
+            given = " and ".join(map(str, leaves(specs).values()))
+            raise ShapeError(f"{self!r} reads one array, given {given}: begin with a layer that joins them") from error
 
     return build
 

@@ -207,7 +207,9 @@ def _rows(
     if not isinstance(validation, (tuple, list)):
         return *_share(present, validation, target, seed), target, loss
     x, y = _pair(validation, "validation", network, dtype, present.names)
-    return present, Examples(x, encode_targets(loss, target, y, dtype), np.ones(len(y), dtype)), target, loss
+    encoded = encode_targets(loss, target, y, dtype)
+    judged = Examples(x, encoded, row_weights(None, class_weight, encoded, target.classes).astype(dtype))
+    return present, judged, target, loss
 
 
 def _share(present: Examples, validation: float | None, target: Any, seed: int) -> tuple[Examples, Examples | None]:
