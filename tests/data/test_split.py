@@ -32,6 +32,11 @@ def test_shuffled(n, validation, test, seed):
         np.testing.assert_array_equal(a, b)
 
 
+def test_rounding_leaves_a_row_to_train_on():
+    split = split_rows(10, validation=0.45, test=0.45)
+    assert [len(part) for part in parts_of(split)] == [1, 4, 5]
+
+
 def test_another_seed_is_another_split():
     assert split_rows(100, seed=0).test.tolist() != split_rows(100, seed=1).test.tolist()
 

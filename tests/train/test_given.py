@@ -92,7 +92,7 @@ def test_a_data_frame_is_read_by_name(library, tmp_path):
 
 def test_several_arrays_for_a_layer_that_reads_one():
     x = np.zeros((20, 3))
-    with pytest.raises(ShapeError, match=r"Dense\(units=1\) reads one array, given f32\[2,3\] and f32\[2,3\]"):
+    with pytest.raises(ShapeError, match=r"a layer with weights reads one array, given f32\[2,3\] and f32\[2,3\]"):
         fl.fit(fl.Sequential(fl.Dense(1)), ((x, x), np.arange(20) % 2), epochs=1)
 
 

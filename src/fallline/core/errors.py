@@ -6,7 +6,9 @@ class FalllineError(Exception):
 
 
 class ShapeError(FalllineError, ValueError):
-    """Arrays whose shapes do not fit together."""
+    """Arrays whose shapes do not fit together.   located: whether the message names the layer already"""
+
+    located = False
 
 
 class DtypeError(FalllineError, TypeError):

@@ -79,7 +79,8 @@ class Record:
 
     def replace(self: R, **changes: Any) -> R:
         """The same record with some fields changed."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        made: Any = self  # the decorator makes it a dataclass, which the base class cannot say
+        return dataclasses.replace(made, **changes)
 
     def __repr__(self) -> str:
         shown = []

@@ -25,7 +25,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(plain_name(name), by_plain, n=3, cutoff=0.6)
     if close:
         return "did you mean " + " or ".join(repr(by_plain[c]) for c in close) + "?"
-    shown = sorted(by_plain.values())
+    shown = sorted(name or "(nameless)" for name in by_plain.values())
     return "known: " + ", ".join(shown[:20]) + (f" … ({len(shown)} in all)" if len(shown) > 20 else "")
 
 

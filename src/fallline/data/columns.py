@@ -14,6 +14,8 @@ from fallline.data.encoders import CategoryColumn, NumberColumn, fit_category, f
 from fallline.data.kinds import ColumnKind, decide_kinds
 from fallline.data.table import Table, cell_label, column_label
 
+MOST_NAMED = 10  # columns that a message lists by name
+
 
 @record
 class Columns(Record):
@@ -137,7 +139,9 @@ class Columns(Record):
             hint = f" ({near})" if near.startswith("did you mean") else ""
             if len(lacking) == len(self.fitted):  # more likely misread than foreign
                 hint = f"; it has {', '.join(map(repr, table.names[:4]))}" + (" …" if len(table.names) > 4 else "")
+            listed = ", ".join(map(repr, lacking[:MOST_NAMED]))
+            more = f" and {len(lacking) - MOST_NAMED} more" if len(lacking) > MOST_NAMED else ""
             raise DataError(
                 f"{table.name} lacks {len(lacking)} of the {len(self.fitted)} columns that the model was trained on: "
-                f"{', '.join(map(repr, lacking))}{hint}"
+                f"{listed}{more}{hint}"
             )

@@ -74,6 +74,9 @@ def _part_sizes(n: int, validation: float, test: float) -> tuple[int, int]:
         if not number or not (share >= 0 if whole else 0 <= share < 1):
             raise DataError(f"{name}={share!r}: give a share of the rows (0 to below 1) or a whole number of rows")
         sizes.append(int(share) if whole else max(int(n * share + 0.5), int(share > 0)))
+    halves_up = isinstance(validation, float) and isinstance(test, float) and validation + test < 1
+    if halves_up and sum(sizes) == n and sizes[0] > 1:
+        sizes[0] -= 1  # both shares were rounded up and took the last row to train on
     if sum(sizes) >= n:
         raise DataError(
             f"{n} rows are too few: validation={validation} and test={test} take {sum(sizes)}, none is left to train on"

@@ -98,7 +98,7 @@ class Trace:
         wrt = [v for v in kept if id(v) in active]
         self._names = _all_names(kept, {id(out): "J", **names})
         partials = dict(zip(map(id, wrt), pullback([out], [np.ones(out.shape, out.dtype)], wrt), strict=True))
-        flows = [flow for v in wrt if v.op.vjp is not None for flow in self._flows(v, partials, self._names[id(out)])]
+        flows = [flow for v in wrt for flow in self._flows(v, partials, self._names[id(out)])]
         wanted = [*kept, *partials.values(), *(f.local for f in flows), *(f.contribution for f in flows)]
         values = iter(Program(program.inputs, wanted).run(*arrays))
         computed = {id(v): next(values) for v in kept}
@@ -135,10 +135,12 @@ class Trace:
 
     def _flows(self, node: Value, partials: dict[int, Value], goal: str) -> Iterator[_Flow]:
         """For each operand: the partial in words, as a Value, and the contribution as a Value."""
-        by_entry = node.op.structure == "elementwise" or node.op.name == "where"
+        rule, by_entry = node.op.vjp, node.op.structure == "elementwise" or node.op.name == "where"
+        if rule is None:
+            return
         one = as_value(np.ones(node.shape, node.dtype))
         named = new_input(node.spec, f"d{goal}/d{self._names[id(node)]}")
-        rules = [node.op.vjp(g, node, *node.args, **node.attrs) for g in (one, named, partials[id(node)])]  # type: ignore[misc]
+        rules = [rule(g, node, *node.args, **node.attrs) for g in (one, named, partials[id(node)])]
         words = ChainMap({id(named): named.attrs["name"]}, self._names)
         for arg, unit, whole, contribution in zip(node.args, *rules, strict=True):
             source = arg

@@ -36,14 +36,13 @@ class Chain(Layer):
     def through(self, x: Any, run: Run) -> Any:
         """x after all layers."""
         if run.building is not None:
-            self._note_hints(run)
+            self._note_hints(run.building.hints)
         for layer in self.layers:
             x = layer(x, run) if isinstance(layer, Layer) else layer(x)
         return x
 
-    def _note_hints(self, run: Run) -> None:
+    def _note_hints(self, hints: dict[int, str | None]) -> None:
         """For each layer the initializer that suits the activation after it, looking past norm and dropout."""
-        hints = run.building.hints  # type: ignore[union-attr]
         suits = hints.get(id(self))
         for layer in reversed(self.layers):
             hints[id(layer)] = suits

@@ -33,7 +33,7 @@ class Dense(Layer):
         initializer(self.init)
 
     def build(self, x: Any, rng: np.random.Generator) -> Dense:
-        n_in, dtype = features_of(x, "Dense"), param_dtype(x)
+        dtype, n_in = param_dtype(x), features_of(x, "Dense")
         W = initializer(self.init).draw((n_in, self.units), n_in, self.units, rng)
         return self.replace(W=W.astype(dtype), b=np.zeros(self.units, dtype) if self.use_bias else None)
 

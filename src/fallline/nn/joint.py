@@ -94,7 +94,7 @@ class Maxout(Activation):
         initializer(self.init)
 
     def build(self, x: Any, rng: np.random.Generator) -> Maxout:
-        n_in, n, dtype = features_of(x, "Maxout"), self.pieces * self.units, param_dtype(x)
+        dtype, n_in, n = param_dtype(x), features_of(x, "Maxout"), self.pieces * self.units
         W = initializer(self.init).draw((n_in, n), n_in, self.units, rng)
         return self.replace(W=W.astype(dtype), b=np.zeros(n, dtype))
 

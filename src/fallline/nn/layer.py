@@ -96,6 +96,9 @@ def _parts(layer: Layer) -> list[Layer]:
 
 def param_dtype(x: Spec) -> np.dtype:
     """The dtype of the parameters for an input: the input's own, float32 where that is no float."""
+    if not isinstance(x, Spec):
+        given = " and ".join(map(str, leaves(x).values()))
+        raise ShapeError(f"a layer with weights reads one array, given {given}: begin with a layer that joins them")
     return x.dtype if x.is_float else np.dtype("float32")
 
 
@@ -176,11 +179,11 @@ def _with_weights(layer: Layer, x: Any, run: Run) -> Layer:
 
 def _located(error: ShapeError, layer: Layer, path: str, x: Any) -> ShapeError:
     """The error with the innermost layer named, once."""
-    if getattr(error, "located", False):
+    if error.located:
         return error
     given = " and ".join(str(Spec.of(leaf)) for leaf in leaves(x).values())
     named = ShapeError(f"{path + ' ' if path else ''}{layer!r}, given {given}: {error}")
-    named.located = True  # type: ignore[attr-defined]
+    named.located = True
     return named
 
 
@@ -189,14 +192,7 @@ def _prepared(own: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(own)
     def build(self: Layer, x: Any, rng: Any) -> Any:
-        specs = _specs(x)
-        try:
-            return own(self, specs, np.random.default_rng(rng))
-        except AttributeError as error:
-            if isinstance(specs, Spec):
-                raise
-            given = " and ".join(map(str, leaves(specs).values()))
-            raise ShapeError(f"{self!r} reads one array, given {given}: begin with a layer that joins them") from error
+        return own(self, _specs(x), np.random.default_rng(rng))
 
     return build
 

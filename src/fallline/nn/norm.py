@@ -36,7 +36,7 @@ class BatchNorm(Layer):
     passes_on: ClassVar[bool] = True
 
     def build(self, x: Any, rng: np.random.Generator) -> BatchNorm:
-        n, dtype = x.shape[-1], param_dtype(x)
+        dtype, n = param_dtype(x), x.shape[-1]
         learned = {"gamma": np.ones(n, dtype), "beta": np.zeros(n, dtype)}
         return self.replace(**learned, mean=np.zeros(n, dtype), var=np.ones(n, dtype))
 
@@ -67,7 +67,7 @@ class LayerNorm(Layer):
     passes_on: ClassVar[bool] = True
 
     def build(self, x: Any, rng: np.random.Generator) -> LayerNorm:
-        n, dtype = x.shape[-1], param_dtype(x)
+        dtype, n = param_dtype(x), x.shape[-1]
         return self.replace(gamma=np.ones(n, dtype), beta=np.zeros(n, dtype))
 
     def __call__(self, x: Any, run: Run = EVAL) -> Any:

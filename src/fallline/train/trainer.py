@@ -19,7 +19,7 @@ from fallline.core.errors import NonFiniteError
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves
 from fallline.data.batches import batch_indices
-from fallline.engines.engine import LoopResult, get_engine
+from fallline.engines.engine import Loop, LoopResult, get_engine
 from fallline.ops.random import new_key, step_keys
 from fallline.optim.optimizer import Optimizer
 from fallline.train.events import BatchProgress, Consumer, Ended, EpochEnded, Event, Started, Stop, tell
@@ -88,6 +88,8 @@ class Trainer:
         self.steps_done = 0
         self.failure = ""  # why a value that is not finite ended training
         self._chunk = 8
+        self._loops: dict[int, Loop] = {}  # by batch size
+        self._weight = _sum([self.train.w])
         self._interrupted = False
 
     def run(self) -> Fit:
@@ -152,7 +154,7 @@ class Trainer:
             network, state = self.step.restored(carry, state)
             self.model = replace(self.model, network=network)
             rate = float(self._rates(self.steps_done - 1, 1)[0])
-            yield EpochEnded(self._row(epoch, rate, _sum(norms) / done, _sum(totals) / _sum([self.train.w])))
+            yield EpochEnded(self._row(epoch, rate, _sum(norms) / done, _sum(totals) / self._weight))
 
     def _calls(self, epoch: int) -> Iterator[np.ndarray]:
         """The epoch's batches in groups of equal batch size, each group one engine call: (steps, batch) row numbers."""
@@ -169,8 +171,10 @@ class Trainer:
     def _train(self, indices: np.ndarray, carry: list[Any], state: dict[str, Any]) -> LoopResult:
         """The next steps in one engine call."""
         start = time.perf_counter()
-        loop = self.step.loop(state, *self._batch_specs(indices.shape[1]))
-        result = loop(carry, self._scanned(len(indices)), self.train.arrays, indices)
+        rows = indices.shape[1]
+        if rows not in self._loops:
+            self._loops[rows] = self.step.loop(state, *self._batch_specs(rows))
+        result = self._loops[rows](carry, self._scanned(len(indices)), self.train.arrays, indices)
         seconds = time.perf_counter() - start
         self._chunk = max(1, min(LARGEST_CALL, int(self._chunk * min(4.0, SECONDS_PER_CALL / max(seconds, 1e-9)))))
         return result
