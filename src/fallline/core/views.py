@@ -1,4 +1,4 @@
-"""The registry of views: pictures that a lower folder asks for by name and `explain` draws."""
+"""The registry of views: what a lower folder asks for by name and `explain` makes: pictures, frames, explanations."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fallline.core.errors import ConfigError
-from fallline.explain.expression import number_text
+from fallline.core.numbers import number_text
 from fallline.explain.layout import place
 
 if TYPE_CHECKING:

@@ -17,11 +17,12 @@ import numpy as np
 from fallline.autodiff.forward import pushforward
 from fallline.autodiff.reverse import depends_on, pullback
 from fallline.core.errors import ConfigError, ShapeError
+from fallline.core.listing import Listing
 from fallline.core.registry import nearest
 from fallline.core.tree import leaves, map_leaves, with_leaves
 from fallline.explain.draw import Drawing, draw
 from fallline.explain.expression import SILENT, call_words, in_words
-from fallline.explain.tables import Table, forward_table, reverse_table
+from fallline.explain.tables import forward_table, reverse_table
 from fallline.graph.op import as_value, new_input
 from fallline.graph.program import Program
 from fallline.graph.value import Value
@@ -187,7 +188,7 @@ class Trace:
         values = Program(self.program.inputs, moved).run(*self._arrays)
         return {n.name: v for n, v in zip(self.nodes, values, strict=True)}
 
-    def table(self, mode: str = "reverse", *, wrt: str | None = None, by: str | None = None) -> Table:
+    def table(self, mode: str = "reverse", *, wrt: str | None = None, by: str | None = None) -> Listing:
         """The computation as on the board.
 
         mode  "reverse": dJ/du += dJ/dv · dv/du in the order in which it runs;
