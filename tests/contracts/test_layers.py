@@ -99,7 +99,7 @@ def test_training_leaves_only_buffers_behind(cls):
     _, model, x = drawn(cls)
     run = Run.of(model, training=True, key=new_key(3))
     model(x, run)
-    assert set(run.updates) == set(leaves(model, "buffer"))
+    assert set(run.updates) <= set(leaves(model, "buffer"))  # a buffer may also stay as it is
     for path, value in run.updates.items():
         assert Spec.of(value) == Spec.of(leaves(model)[path])
 

@@ -9,7 +9,6 @@ import pytest
 from scipy import special
 
 from fallline.autodiff.functions import grad
-from fallline.core.errors import ConfigError
 from fallline.core.record import as_record, records_of
 from fallline.nn.activations import (
     ELU,
@@ -79,26 +78,6 @@ def test_far_out_everything_is_finite_and_silent(layer, dtype):
 @pytest.mark.parametrize(
     "layer, z, expected",
     [
-        (Heaviside(), [-1, 0, 1], [0, 0.5, 1]),
-        (Sign(), [-1, 0, 1], [-1, 0, 1]),
-        (PiecewiseLinear(), [-0.5, 0, 0.25, 0.5], [0, 0.5, 0.75, 1]),
-        (Sigmoid(), [0, -1000], [0.5, 0]),
-        (Tanh(), [1000, -1000], [1, -1]),
-        (Softplus(), [0, 1000], [0.6931471806, 1000]),
-        (LeakyReLU(slope=0.1), [-2], [-0.2]),
-        (LeakyReLU(), [-2], [-0.02]),
-        (ELU(), [-1], [-0.6321205588]),
-        (ESwish(), [1], [1.0965878679]),
-    ],
-    ids=str,
-)
-def test_printed_values(layer, z, expected):
-    assert_close(layer(np.array(z, float)), np.array(expected, float), "printed")
-
-
-@pytest.mark.parametrize(
-    "layer, z, expected",
-    [
         (Heaviside(), [-1, 0, 1], [0, 0, 0]),
         (Sign(), [-1, 0, 1], [0, 0, 0]),
         (PiecewiseLinear(), [-1, -0.5, 0.2, 0.5, 1], [0, 0, 1, 0, 0]),
@@ -125,21 +104,10 @@ def test_derivatives_at_special_points_are_the_documented_ones(layer, z, expecte
     assert_close(slope(layer, z), np.array(expected, float))
 
 
-def test_relations():
-    assert_close(Tanh()(GRID), 2 * Sigmoid()(2 * GRID) - 1)
-    assert_close(slope(Softplus(), GRID), special.expit(GRID))
-    assert_close(ESwish(beta=1.0)(GRID), SiLU()(GRID))
-
-
 def test_selu_keeps_mean_0_and_variance_1():
     z = special.ndtri((np.arange(100_000) + 0.5) / 100_000)
     y = SELU()(z)
     assert_close(np.array([y.mean(), y.var()]), np.array([0.0, 1.0]), "fit")
-
-
-def test_leaky_slope_above_1_is_refused_with_the_reason():
-    with pytest.raises(ConfigError, match="slope must be at most 1, or max"):
-        LeakyReLU(slope=1.5)
 
 
 @pytest.mark.parametrize(

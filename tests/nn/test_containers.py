@@ -29,6 +29,15 @@ def test_layers_run_in_order(rng):
     assert_close(net.features(x), np.tanh(x @ first.W + first.b))
 
 
+def test_features_are_found_inside_nested_containers(rng):
+    x = rng.normal(size=(5, 3))
+    net = Sequential(Dense(units=4), Sequential(Tanh(), Sequential(Dense(units=2)), Dropout(0.5))).build(x, rng)
+    first, last = net.layers[0], net.layers[1].layers[1].layers[0]
+    assert_close(net.features(x), np.tanh(x @ first.W + first.b))
+    assert_close(net.features(x) @ last.W + last.b, net(x))
+    assert net.body()(x).shape == (5, 4)
+
+
 def test_empty_is_the_identity():
     x = np.ones((2, 3))
     net = Sequential()

@@ -8,7 +8,7 @@ import pytest
 from fallline.core.errors import ConfigError, ShapeError, UnknownNameError
 from fallline.core.spec import spec
 from fallline.nn.dense import Dense
-from fallline.nn.initializers import Orthogonal, Zeros
+from fallline.nn.initializers import Normal, Orthogonal, Zeros
 from tests.tolerance import assert_close
 
 
@@ -70,3 +70,13 @@ def test_errors():
         ConfigError, match=r"Dense\(units=3\) has no weights yet: build it first with layer.build\(spec, rng\)"
     ):
         Dense(units=3)(np.ones((2, 2)))
+
+
+def test_biases_are_zero_unless_an_initializer_is_named(rng):
+    x = np.zeros((2, 3))
+    assert not Dense(4).build(x, 0).b.any()
+    drawn = Dense(10_000, bias_init=Normal(2.0)).build(x, rng).b
+    assert_close(drawn.std(), 2.0, "statistics")
+    np.testing.assert_array_equal(Dense(4, bias_init="normal(2)").build(x, 0).W, Dense(4).build(x, 0).W)
+    with pytest.raises(UnknownNameError, match="no initializer is called 'zeroes': did you mean 'Zeros'"):
+        Dense(4, bias_init="zeroes")

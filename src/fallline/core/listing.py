@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import html
 import shutil
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fallline.core.numbers import number_text
+from fallline.core.lines import columns_of, printable, wrap
+from fallline.core.numbers import number_forms
 from fallline.core.views import VIEWS
 
 MOST_ROWS = 200  # printed; of a longer table the middle is left out
+MOST_ENTRIES = 200  # of an opened array; of a larger one the middle is left out
+GAP = "  "
+NARROWEST = 4  # columns of a terminal for a column of cut words
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
     """Rows with a heading, as text, as HTML and as data.
 
-    columns  name -> the cells, numbers as arrays;  groups  the heading above each row ("" for none)
-    note     what a reader should know, in one sentence
+    columns  name -> the cells: text, numbers, arrays, or several of these in a tuple, printed one after another
+    groups   the heading above each row ("" for none)
+    note     what a reader should know, in one sentence;  digits  of the numbers, as they are printed
+    narrow   the same in fewer or shorter words, printed where this does not fit
     """
 
     title: str
     columns: dict[str, list[Any]]
     groups: list[str]
     note: str = ""
+    digits: int = 10
+    narrow: Listing | None = None
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -37,22 +44,25 @@ class Listing:
         return self.text(shutil.get_terminal_size((100, 40)).columns)
 
     def text(self, width: int = 100) -> str:
-        """The table in `width` columns of a terminal; what does not fit is cut with an ellipsis."""
+        """The table in `width` columns of a terminal: numbers with fewer digits, then cut words where it must be."""
         names = list(self.columns)
-        rows = {i: [_cell(self.columns[n][i]) for n in names] for i in self._shown()}
-        widths = _widths([names, *rows.values()], width)
-        lines = [self.title, "", _line(names, widths), _line(["─" * w for w in widths], widths)]
+        rows = {i: [_forms(self.columns[n][i], self.digits) for n in names] for i in self._shown()}
+        cells = [[[n] for n in names], *rows.values()]
+        least = [max((columns_of(row[i][-1]) for row in cells), default=0) for i in range(len(names))]
+        if self.narrow is not None and sum(least) + len(GAP) * (len(least) - 1) > width:
+            return self.narrow.text(width)
+        widths = _widths([max(columns_of(row[i][0]) for row in cells) for i in range(len(names))], least, width)
+        lines = [*wrap(self.title, width), "", _line(cells[0], widths), _line([["─" * w] for w in widths], widths)]
         heading, last = "", -1
         for i, row in rows.items():
             if i > last + 1:
                 lines.append(f"… {i - last - 1} rows …")
             if self.groups[i] != heading:
                 heading = self.groups[i]
-                lines += ["", f"[{heading}]"]
+                lines += ["", _fit([f"[{heading}]"], width).rstrip()]
             lines.append(_line(row, widths))
             last = i
-        note = textwrap.wrap(self.note, max(20, width)) if self.note else []
-        return "\n".join([*lines, *([""] if note else []), *note])
+        return "\n".join([*lines, *(["", *wrap(self.note, width)] if self.note else [])])
 
     def frame(self) -> Any:
         """The same as a polars DataFrame: numbers of size 1 as numbers, arrays as (nested) lists, all else as text."""
@@ -71,29 +81,56 @@ class Listing:
             if self.groups[i] != heading:
                 heading = self.groups[i]
                 body.append(f'<tr><th colspan="{len(names)}">{html.escape(heading)}</th></tr>')
-            cells = "".join(f"<td>{html.escape(_cell(self.columns[n][i]))}</td>" for n in names)
+            cells = "".join(f"<td>{_html(self.columns[n][i], self.digits)}</td>" for n in names)
             body.append(f"<tr>{cells}</tr>")
-        caption = f"<caption>{html.escape(self.title)}</caption>"
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
+        note = f'<tfoot><tr><td colspan="{len(names)}">{html.escape(self.note)}</td></tr></tfoot>' if self.note else ""
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>{note}</table>"
 
 
-def _cell(value: Any) -> str:
+def _forms(value: Any, digits: int) -> list[str]:
+    """The text of a cell, and shorter ones for where it does not fit."""
     if value is None:
-        return ""
-    return number_text(value) if isinstance(value, (int, float, np.ndarray, np.generic)) else str(value)
+        return [""]
+    if isinstance(value, (int, float, np.ndarray, np.generic)) and not isinstance(value, bool):
+        return number_forms(value, digits)
+    if isinstance(value, tuple):
+        each = [_forms(part, digits) for part in value]
+        return ["; ".join(forms[0] for forms in each), "; ".join(forms[-1] for forms in each)]
+    return [printable(value)]
 
 
-def _widths(rows: list[list[str]], width: int) -> list[int]:
-    """Columns as wide as their cells, the widest narrowed until the line fits."""
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > 8:
-        widths[widths.index(max(widths))] -= 1
+def _html(value: Any, digits: int) -> str:
+    """A cell; an array of many entries can be opened."""
+    text = html.escape(_forms(value, digits)[0])
+    if not isinstance(value, np.ndarray) or value.size <= 4:
+        return text
+    entries = np.array2string(value, precision=6, threshold=MOST_ENTRIES, edgeitems=4, max_line_width=100)
+    return f"<details><summary>{text}</summary><pre>{html.escape(entries)}</pre></details>"
+
+
+def _widths(widest: Sequence[int], least: Sequence[int], width: int) -> list[int]:
+    """Columns as wide as their cells; where the line does not fit, first those that have shorter forms give way."""
+    widths = list(widest)
+    for floor in (least, [NARROWEST] * len(widths)):
+        while sum(widths) + len(GAP) * (len(widths) - 1) > width:
+            able = [i for i, w in enumerate(widths) if w > floor[i]]
+            if not able:
+                break
+            widths[max(able, key=lambda i: widths[i])] -= 1
     return widths
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(_fit(c, w) for c, w in zip(cells, widths, strict=True)).rstrip()
+def _line(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> str:
+    return GAP.join(_fit(forms, w) for forms, w in zip(cells, widths, strict=True)).rstrip()
 
 
-def _fit(text: str, width: int) -> str:
-    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
+def _fit(forms: Sequence[str], width: int) -> str:
+    """The longest form that fits, or the shortest one, cut."""
+    text = next((t for t in forms if columns_of(t) <= width), None)
+    if text is None:
+        text = forms[-1]
+        while columns_of(text) >= width:
+            text = text[:-1]
+        text += "…"
+    return text + " " * (width - columns_of(text))

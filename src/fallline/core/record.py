@@ -34,7 +34,7 @@ def param() -> Any:
 
 
 def buffer() -> Any:
-    """A field that holds state which training updates without a gradient (running statistics)."""
+    """A field that holds state which training updates without a gradient (running statistics), or not at all."""
     return dataclasses.field(default=None, metadata={"role": "buffer"})
 
 

@@ -12,9 +12,9 @@ from fallline.graph.value import Value
 from fallline.losses.loss import Loss, Shape
 from fallline.ops.arithmetic import maximum
 from fallline.ops.compare import less, where
-from fallline.ops.composite import log_softmax, one_hot, relu, softmax, softplus, square
+from fallline.ops.composite import log_softmax, one_hot, relu, softplus, square
 from fallline.ops.reduce import sum as asum
-from fallline.ops.transcendental import exp, expm1, sigmoid
+from fallline.ops.transcendental import exp, expm1
 
 
 class BinaryLoss(Loss):
@@ -39,14 +39,18 @@ class BinaryLoss(Loss):
 
 @record
 class BinaryCrossEntropy(BinaryLoss):
-    """-t log p - (1-t) log(1-p),  p = σ(score): the negative log-likelihood of Bernoulli(p).
+    """-t log(p) - (1 - t) log(1 - p); p = σ(s)
 
-    Computed from the score, log p = -softplus(-score), so it is finite for every finite score.
-
+    Computed from the score, so it is finite for every finite score.
     label_smoothing  t becomes t (1 - label_smoothing) + label_smoothing / 2
     gamma            focal loss: the first term times (1-p)^gamma, the second times p^gamma, so that rows which are
                      right already count less
     score, target    (batch,), targets from 0 to 1 (a target between them is a probability)
+    derivative       p - t; p = σ(s)
+    special          0 | 1 -> 0.6931471806, 0 | 0 -> 0.6931471806, -1000 | 1 -> 1000, 1000 | 1 -> 0
+    slopes           0 | 1 -> -1/2, 0 | 0 -> 1/2, -1000 | 1 -> -1, 1000 | 1 -> 0
+    stable           t softplus(-s) + (1 - t) softplus(s); softplus(s) = max(s, 0) + log(1 + e^-|s|), never log(0)
+    likelihood       Bernoulli with P(t = 1) = σ(s): L
     source           focal: Lin et al. 2017 (arXiv:1708.02002), eq. 4; smoothing: Szegedy et al. 2016 (arXiv:1512.00567)
     """
 
@@ -55,6 +59,7 @@ class BinaryCrossEntropy(BinaryLoss):
 
     aliases: ClassVar[tuple[str, ...]] = ("bce", "log_loss")
     probabilistic: ClassVar[bool] = True
+    link: ClassVar[str] = "sigmoid"
     takes: ClassVar[str] = "a probability from 0 to 1"
 
     def formula(self, score: Any, target: Any) -> Any:
@@ -65,21 +70,22 @@ class BinaryCrossEntropy(BinaryLoss):
             miss, hit = exp(-self.gamma * hit) * miss, exp(-self.gamma * miss) * hit
         return target * hit + (1.0 - target) * miss
 
-    def predict(self, score: Any) -> Any:
-        """σ(score), the probability of class 1."""
-        return sigmoid(score)
-
     def allowed(self, y: np.ndarray) -> np.ndarray:
         return (y >= 0) & (y <= 1)
 
 
 @record
 class CategoricalCrossEntropy(Loss):
-    """-Σ_k t_k log p_k,  p = softmax(scores), t one-hot: the negative log-likelihood of the target's class.
+    """-Σ_k t_k log(p_k); p = softmax(s), t one-hot
 
     label_smoothing  t becomes t (1 - label_smoothing) + label_smoothing / n_classes
     gamma            focal loss: each term times (1 - p_k)^gamma
     score            (batch, n_classes);   target  (batch,) class codes 0, 1, 2 …
+    derivative       p_k - t_k; p = softmax(s)
+    special          (0, 0) | 1 -> 0.6931471806, (1000, 0) | 1 -> 1000, (1000, 0) | 0 -> 0
+    slopes           (0, 0) | 1 -> (1/2, -1/2), (1000, 0) | 1 -> (1, -1)
+    stable           log Σ_j e^(s_j - max s) + max s - s_t; never log(0)
+    likelihood       categorical (multinoulli) with P(t = k) = p_k: L
     source           focal: Lin et al. 2017 (arXiv:1708.02002), eq. 4; smoothing: Szegedy et al. 2016 (arXiv:1512.00567)
     """
 
@@ -90,6 +96,7 @@ class CategoricalCrossEntropy(Loss):
     task: ClassVar[str] = "classification"
     target_dtype: ClassVar[str] = "int32"
     probabilistic: ClassVar[bool] = True
+    link: ClassVar[str] = "softmax"
     takes: ClassVar[str] = "a class code 0, 1, 2 …"
 
     def __call__(self, score: Any, target: Any) -> Any:
@@ -108,10 +115,6 @@ class CategoricalCrossEntropy(Loss):
             # 1 - p is kept above 0, where a power below 1 has an infinite slope.
             wanted = wanted * maximum(-expm1(log_p), 1e-20) ** self.gamma
         return -asum(wanted * log_p, axis=-1)
-
-    def predict(self, score: Any) -> Any:
-        """softmax(scores), the probabilities of the classes.   (batch, n_classes)"""
-        return softmax(score)
 
     def n_scores(self, n_classes: int, n_outputs: int) -> int:
         if n_classes < 2 or n_outputs != 1:
@@ -140,9 +143,15 @@ def _check_codes(y: np.ndarray, n_classes: int) -> None:
 
 @record
 class Hinge(BinaryLoss):
-    """max(0, 1 - y score),  y = 2 target - 1: the loss of the support vector machine; slope 0 at y score = 1.
+    """max(0, 1 - y s); y = 2t - 1
 
+    The loss of the support vector machine.
     score, target  (batch,); targets are 0 and 1, the ±1 of the formula is made here
+    derivative     -y (y s < 1), 0 (y s >= 1); y = 2t - 1
+    special        0 | 1 -> 1, 1 | 1 -> 0, -1 | 1 -> 2, -1 | 0 -> 0
+    slopes         0 | 1 -> -1, 1 | 1 -> 0, 0 | 0 -> 1
+    stable         the formula itself
+    likelihood     none; the score is no probability
     source         Cortes & Vapnik 1995, "Support-vector networks"
     """
 
@@ -152,9 +161,15 @@ class Hinge(BinaryLoss):
 
 @record
 class SquaredHinge(BinaryLoss):
-    """max(0, 1 - y score)²,  y = 2 target - 1.
+    """max(0, 1 - y s)²; y = 2t - 1
 
     score, target  (batch,); targets are 0 and 1, the ±1 of the formula is made here
+    derivative     -2 y max(0, 1 - y s); y = 2t - 1
+    special        0 | 1 -> 1, 1 | 1 -> 0, -1 | 1 -> 4, -1 | 0 -> 0
+    slopes         0 | 1 -> -2, 1 | 1 -> 0, 0 | 0 -> 2
+    stable         the formula itself
+    likelihood     none; the score is no probability
+    source         Cortes & Vapnik 1995, "Support-vector networks", with squared errors
     """
 
     def formula(self, score: Any, target: Any) -> Any:
@@ -163,10 +178,16 @@ class SquaredHinge(BinaryLoss):
 
 @record
 class PerceptronLoss(BinaryLoss):
-    """max(0, -y score),  y = 2 target - 1: gradient descent on single rows is Rosenblatt's rule.
+    """max(0, -y s); y = 2t - 1
 
-    At score 0 the slope is -y, so that training starts from zero weights as the rule does.
+    Gradient descent on single rows is Rosenblatt's rule: at score 0 the slope is -y, so that training starts from zero
+    weights as the rule does.
     score, target  (batch,); targets are 0 and 1, the ±1 of the formula is made here
+    derivative     -y (y s <= 0), 0 (y s > 0); y = 2t - 1
+    special        0 | 1 -> 0, 1 | 1 -> 0, -2 | 1 -> 2, 2 | 0 -> 2
+    slopes         0 | 1 -> -1, 1 | 1 -> 0, 0 | 0 -> 1
+    stable         the formula itself
+    likelihood     none; the score is no probability
     source         Rosenblatt 1958
     """
 
@@ -175,4 +196,23 @@ class PerceptronLoss(BinaryLoss):
         return where(less(0.0, margin), 0.0, -margin)
 
 
-__all__ = ["BinaryCrossEntropy", "CategoricalCrossEntropy", "Hinge", "PerceptronLoss", "SquaredHinge"]
+@record
+class AdalineLoss(BinaryLoss):
+    """(s - y)²; y = 2t - 1
+
+    Least squares on the signs: gradient descent on single rows is the rule of Widrow and Hoff, which learns from the
+    score itself and not, as the perceptron does, from the decision.
+    score, target  (batch,); targets are 0 and 1, the ±1 of the formula is made here
+    derivative     2 (s - y); y = 2t - 1
+    special        0 | 1 -> 1, 1 | 1 -> 0, -1 | 1 -> 4, 3 | 0 -> 16
+    slopes         0 | 1 -> -2, 1 | 1 -> 0, 3 | 0 -> 8
+    stable         the formula itself
+    likelihood     none; a score beyond ±1 costs too, although it is right
+    source         Widrow & Hoff 1960, "Adaptive switching circuits"
+    """
+
+    def formula(self, score: Any, target: Any) -> Any:
+        return square(score - (2.0 * target - 1.0))
+
+
+__all__ = ["AdalineLoss", "BinaryCrossEntropy", "CategoricalCrossEntropy", "Hinge", "PerceptronLoss", "SquaredHinge"]

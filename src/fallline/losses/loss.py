@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from fallline.core.errors import ConfigError, DataError, ShapeError
-from fallline.core.record import Record
+from fallline.core.facts import FactRows, facts_of
+from fallline.core.record import Record, records_of
 from fallline.graph.op import as_operand
 from fallline.graph.value import Value
+from fallline.losses.links import LINKS
 from fallline.ops.arithmetic import astype
 from fallline.ops.compare import less
 from fallline.ops.composite import mean
@@ -27,13 +29,22 @@ class Loss(Record):
     raises         ShapeError when the shapes differ (nothing is broadcast), DataError for targets that the loss
                    does not take, where the target is an array and not yet a Value
 
-    A subclass writes `formula`, and where they differ from here the link `predict`, `allowed` and `takes`,
-    `n_scores`, `target_shape`; `sample` and `draw` where the contract tests need other inputs.
+    A subclass writes `formula`, and where they differ from here `link` (or `predict`), `allowed` and `takes`,
+    `n_scores`, `target_shape`; `sample` and `draw` where the contract tests need other inputs. Its docstring holds the
+    facts that `losses()` lists, and that tests compare with what it computes where no setting is given; s is the
+    score, t the target:
+
+        formula, derivative  of s and t, the derivative with respect to s
+        special, slopes      values of the loss and of that derivative, "s | t -> value, …"
+        stable               what is computed instead, where the formula would overflow or lose digits
+        likelihood           the distribution of the target whose negative log-likelihood it is
+        source               where it comes from
     """
 
     task: ClassVar[str] = "regression"  # or "classification"
     target_dtype: ClassVar[str] = "float"  # that of the score; "int32": class codes
     probabilistic: ClassVar[bool] = False  # `predict` gives probabilities of classes
+    link: ClassVar[str] = "identity"  # what `predict` makes of a score, a name in LINKS
     takes: ClassVar[str] = "a finite number"  # one target, in the words of the error message
     finite_to: ClassVar[float] = 1000.0  # float32 scores up to this size have a finite loss and gradient
 
@@ -51,7 +62,7 @@ class Loss(Record):
 
     def predict(self, score: Any) -> Any:
         """The link: the prediction, in the target's unit or as a probability, that belongs to a score."""
-        return score
+        return LINKS[self.link](score)
 
     def decide(self, score: Any) -> Any:
         """The class codes of scores: the largest of k scores, or 1 where a single score is above 0; int32."""
@@ -115,4 +126,30 @@ def _floats(score: Any) -> Any:
     return score if score.dtype.kind == "f" else astype(score, "float64")
 
 
-__all__ = ["Loss"]
+class LossRow(NamedTuple):
+    """What a loss and its docstring say; special and slopes are values of it and its derivative, "s | t -> value"."""
+
+    name: str
+    formula: str
+    link: str
+    derivative: str
+    targets: str
+    likelihood: str
+    special: str
+    slopes: str
+    stable: str
+    source: str
+
+
+def losses() -> FactRows[LossRow]:
+    """All losses by name, a list of rows that prints as a table; `.frame()` is a data frame of all columns."""
+    rows = []
+    for name, cls in records_of(Loss).items():
+        own = cls.predict is not Loss.predict
+        facts = {**facts_of(cls), "name": name, "link": "its own" if own else cls.link, "targets": cls.takes}
+        rows.append(LossRow(*(facts.get(word, "") for word in LossRow._fields)))
+    note = "s is the score, t the target. fl.plot_function(name) draws one with its derivative, fl.links() lists links."
+    return FactRows("Losses", rows, ("name", "formula", "link", "derivative"), note)
+
+
+__all__ = ["Loss", "LossRow", "losses"]

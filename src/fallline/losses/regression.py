@@ -20,7 +20,15 @@ from fallline.ops.transcendental import exp, log
 
 @record
 class SquaredError(Loss):
-    """(score - target)²: up to a constant, twice the negative log-likelihood of a normal distribution with σ = 1."""
+    """(s - t)²
+
+    derivative  2 (s - t)
+    special     3 | 1 -> 4, 1 | 1 -> 0
+    slopes      3 | 1 -> 4, 1 | 1 -> 0
+    stable      the formula itself
+    likelihood  normal with σ = 1: L/2 + log(2π)/2
+    source      Legendre 1805, Gauss 1809, "method of least squares"
+    """
 
     aliases: ClassVar[tuple[str, ...]] = ("mse",)
 
@@ -30,7 +38,16 @@ class SquaredError(Loss):
 
 @record
 class AbsoluteError(Loss):
-    """|score - target|, minimal at the median; slope 0 where they are equal."""
+    """|s - t|
+
+    The constant with the least of it is the median.
+    derivative  sign(s - t); 0 where they are equal
+    special     3 | 1 -> 2, 1 | 1 -> 0, -1 | 1 -> 2
+    slopes      3 | 1 -> 1, 1 | 1 -> 0, -1 | 1 -> -1
+    stable      the formula itself
+    likelihood  Laplace with scale 1: L + log(2)
+    source      Boscovich 1757; Laplace 1774
+    """
 
     aliases: ClassVar[tuple[str, ...]] = ("mae",)
 
@@ -40,13 +57,16 @@ class AbsoluteError(Loss):
 
 @record
 class Huber(Loss):
-    """Squared error near zero, absolute error beyond `delta`.
+    """r²/2 (|r| <= delta), delta (|r| - delta/2) (|r| > delta); r = s - t
 
-        r²/2                    |r| <= delta         r = score - target
-        delta (|r| - delta/2)   otherwise
-
-    delta   in the target's unit
-    source  Huber 1964, eq. 2
+    Squared error near zero, absolute error beyond `delta`.
+    delta       in the target's unit
+    derivative  r (|r| <= delta), delta sign(r) (|r| > delta); r = s - t
+    special     0 | 0 -> 0, 1 | 0 -> 1/2, 3 | 0 -> 5/2
+    slopes      0 | 0 -> 0, 1/2 | 0 -> 1/2, 3 | 0 -> 1, -3 | 0 -> -1
+    stable      the formula itself
+    likelihood  normal in the middle, Laplace in the tails
+    source      Huber 1964, eq. 2
     """
 
     delta: float = setting(1.0, above=0)
@@ -59,7 +79,16 @@ class Huber(Loss):
 
 @record
 class LogCosh(Loss):
-    """log cosh(r) = r + softplus(-2r) - log 2,  r = score - target: r²/2 for small r, |r| - log 2 for large."""
+    """log(cosh(r)); r = s - t
+
+    r²/2 for small r, |r| - log 2 for large r.
+    derivative  tanh(r); r = s - t
+    special     0 | 0 -> 0, 1 | 0 -> 0.4337808305, 1000 | 0 -> 999.3068528194
+    slopes      0 | 0 -> 0, 1000 | 0 -> 1, -1000 | 0 -> -1
+    stable      r + softplus(-2r) - log(2); r = s - t, where cosh(1000) would be ∞
+    likelihood  hyperbolic secant distribution: L + log(π)
+    source      Green 1990, "Bayesian reconstructions from emission tomography data"
+    """
 
     def formula(self, score: Any, target: Any) -> Any:
         r = score - target
@@ -68,12 +97,18 @@ class LogCosh(Loss):
 
 @record
 class Quantile(Loss):
-    """q r for r > 0, (q - 1) r otherwise,  r = target - score: minimal where a share q of the targets lies below.
+    """q r (r > 0), (q - 1) r (r <= 0); r = t - s
 
-    q        one quantile: score and target (batch,) or (batch, k)
-             several, rising: score (batch, n quantiles), target (batch,); the loss is their mean, and `predict` sorts
-             the scores, which can only lower the loss and keeps the quantiles from crossing
-    source   Koenker & Bassett 1978, eq. 2.1; sorting: Chernozhukov et al. 2010
+    The constant with the least of it has a share q of the targets below it.
+    q           one quantile: score and target (batch,) or (batch, k)
+                several, rising: score (batch, n quantiles), target (batch,); the loss is their mean, and `predict`
+                sorts the scores, which can only lower the loss and keeps the quantiles from crossing
+    derivative  -q (r > 0), 1 - q (r <= 0); r = t - s
+    special     0 | 2 -> 1, 2 | 0 -> 1, 1 | 1 -> 0; with q = 1/2 half the absolute error
+    slopes      0 | 2 -> -1/2, 2 | 0 -> 1/2
+    stable      the formula itself
+    likelihood  asymmetric Laplace with scale 1: L - log(q (1 - q))
+    source      Koenker & Bassett 1978, eq. 2.1; sorting: Chernozhukov et al. 2010
     """
 
     q: float | tuple[float, ...] = 0.5
@@ -114,20 +149,24 @@ class Quantile(Loss):
 
 @record
 class Poisson(Loss):
-    """exp(score) - target · score + log target!: the negative log-likelihood of counts whose log mean is the score.
+    """e^s - t s + log(Γ(t + 1))
 
-    score, target  (batch,) or (batch, k); targets are 0 or more, whole or not (then target! is Γ(target + 1))
+    Of counts t whose log mean is the score; for a whole number t, Γ(t + 1) is t!
+    targets     0 or more, whole or not; score and target are (batch,) or (batch, k)
+    derivative  e^s - t
+    special     0 | 0 -> 1, 0 | 1 -> 1, 0 | 3 -> 2.7917594692
+    slopes      0 | 1 -> 0, 0 | 3 -> -2
+    stable      e^s - t s + log(Γ(t + 1)); log Γ by the series of Lanczos, as Γ(172) is ∞
+    likelihood  Poisson with mean e^s: L
+    source      Nelder & Wedderburn 1972, "Generalized linear models"
     """
 
+    link: ClassVar[str] = "exp"
     takes: ClassVar[str] = "a count of 0 or more"
     finite_to: ClassVar[float] = 80.0  # exp(89) is infinite in float32
 
     def formula(self, score: Any, target: Any) -> Any:
         return exp(score) - target * score + log_factorial(target)
-
-    def predict(self, score: Any) -> Any:
-        """exp(score), the mean."""
-        return exp(score)
 
     def allowed(self, y: np.ndarray) -> np.ndarray:
         return y >= 0
@@ -153,12 +192,17 @@ def log_factorial(t: Any) -> Any:
 
 @record
 class GaussianNLL(Loss):
-    """(score - target)² / 2σ² + log σ + ½ log 2π: the negative log-likelihood of a normal distribution.
+    """(m - t)² e^-v / 2 + v/2 + log(2π)/2; s = (m, v), v = log σ²
 
-    sigma   a number: σ is known and the score is the mean, as for squared error
-            None: σ is learned. A target of k columns needs 2k scores, the k means and then the k values of log σ²:
-            score (batch, 2), target (batch,), or score (batch, 2k), target (batch, k)
-    source  Nix & Weigend 1994, eq. 1
+    sigma       a number: σ is known and the score is the mean, as for squared error
+                None: σ is learned. A target of k columns needs 2k scores, the k means and then the k values of log σ²:
+                score (batch, 2), target (batch,), or score (batch, 2k), target (batch, k)
+    derivative  (m - t) e^-v for m, (1 - (m - t)² e^-v) / 2 for v
+    special     (0, 0) | 0 -> 0.9189385332, (1, 0) | 0 -> 1.4189385332
+    slopes      (0, 0) | 0 -> (0, 1/2), (2, 0) | 0 -> (2, -3/2)
+    stable      the formula itself; a score v = log σ² needs no bound to keep σ above 0
+    likelihood  normal with mean m and variance e^v: L
+    source      Nix & Weigend 1994, eq. 1
     """
 
     sigma: float | None = setting(None, above=0)

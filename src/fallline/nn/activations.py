@@ -1,7 +1,11 @@
 """Activations: functions of each number by itself.
 
-Each docstring holds the formula, the derivative (with its value where the formula has none) and the source;
-`activations()` reads them.
+Each docstring holds the facts that `activations()` lists, and that tests compare with what the layer computes:
+
+    formula, derivative  of z; parameters by the names of their fields
+    special, slopes      values of the function and of its derivative, at kinks and far out
+    stable               what is computed instead, where the formula would overflow or lose digits
+    source               where it comes from
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 from fallline.core.errors import ConfigError
+from fallline.core.facts import FactRows, facts_of
 from fallline.core.record import record, records_of, setting
 from fallline.nn.layer import Layer
 from fallline.nn.run import EVAL, Run
@@ -26,23 +31,29 @@ class Activation(Layer):
 
 
 class ActivationRow(NamedTuple):
-    """What the docstring of an activation says."""
+    """What the docstring of an activation says.
+
+    special, slopes  values of the function and of its derivative as "z -> value, …"; `special_values` reads them
+    """
 
     name: str
     formula: str
     derivative: str
+    special: str
+    slopes: str
+    stable: str
     source: str
 
 
-def activations() -> list[ActivationRow]:
-    """All activations by name, with formula, derivative and source."""
-    return [ActivationRow(name, *_facts(cls)) for name, cls in records_of(Activation).items()]
-
-
-def _facts(cls: type) -> tuple[str, str, str]:
-    lines = [line.strip() for line in (cls.__doc__ or "").strip().splitlines()]
-    facts = {word: rest.strip() for word, _, rest in (line.partition(" ") for line in lines)}
-    return lines[0], facts.get("derivative", ""), facts.get("source", "")
+def activations() -> FactRows[ActivationRow]:
+    """All activations by name, a list of rows that prints as a table; `.frame()` is a data frame of all columns."""
+    told = {name: facts_of(cls) for name, cls in records_of(Activation).items()}
+    rows = [
+        ActivationRow(name, *(facts.get(word, "") for word in ActivationRow._fields[1:]))
+        for name, facts in told.items()
+    ]
+    note = "fl.plot_function(name) draws one with its derivative, fl.plot_functions() all of them."
+    return FactRows("Activations", rows, ("name", "formula", "derivative"), note)
 
 
 class _Step(Activation):
@@ -66,8 +77,11 @@ class _Step(Activation):
 class Heaviside(_Step):
     """0 (z < 0), 1/2 (z = 0), 1 (z > 0)
 
-    derivative  0 everywhere, so nothing in front of it learns; `surrogate` names a function that lends its own
-    source      Rosenblatt 1958, "The perceptron"; the value 1/2 at 0 is half of 0 and 1
+    derivative  0; so nothing in front of it learns, unless `surrogate` names a function that lends its own
+    special     -1 -> 0, 0 -> 1/2, 1 -> 1; 1/2 is halfway between the two sides
+    slopes      -1 -> 0, 0 -> 0, 1 -> 0
+    stable      (sign(z) + 1) / 2
+    source      Rosenblatt 1958, "The perceptron"
     """
 
     surrogate: str = setting("none", choices=("none", "sigmoid", "piecewise_linear"))
@@ -81,7 +95,10 @@ class Heaviside(_Step):
 class Sign(_Step):
     """-1 (z < 0), 0 (z = 0), 1 (z > 0)
 
-    derivative  0 everywhere, so nothing in front of it learns; `surrogate` names a function that lends its own
+    derivative  0; so nothing in front of it learns, unless `surrogate` names a function that lends its own
+    special     -1 -> -1, 0 -> 0, 1 -> 1
+    slopes      -1 -> 0, 0 -> 0, 1 -> 0
+    stable      the formula itself
     source      Rosenblatt 1958, "The perceptron", in the form for targets -1 and 1
     """
 
@@ -96,6 +113,9 @@ class Linear(Activation):
     """z
 
     derivative  1
+    special     -1000 -> -1000, 0 -> 0, 1000 -> 1000
+    slopes      0 -> 1
+    stable      the formula itself
     source      Widrow & Hoff 1960, "Adaptive switching circuits" (Adaline)
     """
 
@@ -109,7 +129,10 @@ class Linear(Activation):
 class PiecewiseLinear(Activation):
     """1 (z >= 1/2), z + 1/2 (-1/2 < z < 1/2), 0 (z <= -1/2)
 
-    derivative  1 inside, 0 outside and at ±1/2
+    derivative  1 (-1/2 < z < 1/2), 0 (|z| >= 1/2)
+    special     -1/2 -> 0, 0 -> 1/2, 1/4 -> 3/4, 1/2 -> 1
+    slopes      -1/2 -> 0, 0 -> 1, 1/2 -> 0
+    stable      the formula itself
     source      Haykin 1999, "Neural Networks", section 1.3
     """
 
@@ -121,7 +144,10 @@ class PiecewiseLinear(Activation):
 class Sigmoid(Activation):
     """σ(z) = 1 / (1 + e^-z)
 
-    derivative  σ (1 - σ), at most 1/4 at z = 0; at ±1000 it is 0
+    derivative  σ(z) (1 - σ(z)); at most 1/4, at z = 0
+    special     0 -> 1/2, -1000 -> 0, 1000 -> 1
+    slopes      0 -> 1/4, -1000 -> 0, 1000 -> 0
+    stable      1 / (1 + e^-z); e^1000 is ∞, and 1/∞ the right 0: the derivative never divides by (1 + e^-z)²
     source      Verhulst 1845; Rumelhart, Hinton & Williams 1986
     """
 
@@ -135,7 +161,10 @@ class Sigmoid(Activation):
 class Tanh(Activation):
     """tanh(z) = (e^z - e^-z) / (e^z + e^-z) = 2σ(2z) - 1
 
-    derivative  1 - tanh², at most 1 at z = 0; at ±1000 it is 0
+    derivative  1 - tanh(z)²; at most 1, at z = 0
+    special     0 -> 0, -1000 -> -1, 1000 -> 1
+    slopes      0 -> 1, -1000 -> 0, 1000 -> 0
+    stable      tanh(z); as the C library computes it, where the formula is ∞/∞ from z = 710 on
     source      LeCun et al. 1998, "Efficient BackProp", section 4.4
     """
 
@@ -147,7 +176,10 @@ class Tanh(Activation):
 class ReLU(Activation):
     """max(0, z)
 
-    derivative  1 (z > 0), 0 (z < 0), and 0 at z = 0
+    derivative  1 (z > 0), 0 (z <= 0); at the kink 0 is taken
+    special     -1 -> 0, 0 -> 0, 1000 -> 1000
+    slopes      -1 -> 0, 0 -> 0, 1 -> 1
+    stable      the formula itself
     source      Nair & Hinton 2010; Glorot, Bordes & Bengio 2011
     """
 
@@ -159,9 +191,12 @@ class ReLU(Activation):
 
 @record
 class Softplus(Activation):
-    """ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)
+    """ln(1 + e^z)
 
-    derivative  σ(z), also at z = 0, where it is 1/2
+    derivative  σ(z)
+    special     0 -> 0.6931471806, -1000 -> 0, 1000 -> 1000
+    slopes      0 -> 1/2, -1000 -> 0, 1000 -> 1
+    stable      max(z, 0) + ln(1 + e^-|z|); e^1000 would be ∞
     source      Dugas et al. 2001
     """
 
@@ -173,10 +208,13 @@ class Softplus(Activation):
 
 @record
 class LeakyReLU(Activation):
-    """max(slope · z, z), slope <= 1
+    """max(slope · z, z)
 
-    derivative  1 (z > 0), slope (z < 0), and slope at z = 0
-    source      Maas, Hannun & Ng 2013; taught with slope 0.01 (the default) and 0.1
+    derivative  1 (z > 0), slope (z <= 0)
+    special     -2 -> -0.02, 0 -> 0, 2 -> 2; with slope 0.1 it is -0.2 at -2
+    slopes      -1 -> 0.01, 0 -> 0.01, 1 -> 1
+    stable      the formula itself
+    source      Maas, Hannun & Ng 2013; taught with slope 0.01 (the default) and 0.1, at most 1
     """
 
     slope: float = 0.01
@@ -196,7 +234,10 @@ class LeakyReLU(Activation):
 class ELU(Activation):
     """z (z > 0), alpha (e^z - 1) (z <= 0)
 
-    derivative  1 (z > 0), alpha e^z (z <= 0), so alpha at z = 0; at +1000 it is 1
+    derivative  1 (z > 0), alpha e^z (z <= 0)
+    special     -1 -> -0.6321205588, 0 -> 0, -1000 -> -1, 1000 -> 1000
+    slopes      0 -> 1, -1000 -> 0, 1000 -> 1
+    stable      z (z > 0), alpha expm1(min(z, 0)) (z <= 0); e^z is never taken of a large z
     source      Clevert, Unterthiner & Hochreiter 2016 (arXiv:1511.07289), eq. 15
     """
 
@@ -211,7 +252,10 @@ class ELU(Activation):
 class HardTanh(Activation):
     """-1 (z <= -1), z (-1 < z < 1), 1 (z >= 1)
 
-    derivative  1 inside, 0 outside and at ±1
+    derivative  1 (-1 < z < 1), 0 (|z| >= 1)
+    special     -1 -> -1, 0 -> 0, 1/2 -> 1/2, 1 -> 1
+    slopes      -1 -> 0, 0 -> 1, 1 -> 0
+    stable      the formula itself
     source      Collobert 2004, "Large scale machine learning"
     """
 
@@ -221,10 +265,13 @@ class HardTanh(Activation):
 
 @record
 class HardSigmoid(Activation):
-    """min(max(z + 3, 0), 6) / 6: PyTorch's form (others use min(max(z/5 + 1/2, 0), 1))
+    """min(max(z + 3, 0), 6) / 6
 
-    derivative  1/6 inside, 0 outside and at ±3
-    source      Howard et al. 2019 (arXiv:1905.02244), section 5.2
+    derivative  1/6 (-3 < z < 3), 0 (|z| >= 3)
+    special     -3 -> 0, 0 -> 1/2, 3 -> 1
+    slopes      -3 -> 0, 0 -> 1/6, 3 -> 0
+    stable      the formula itself
+    source      Howard et al. 2019 (arXiv:1905.02244), section 5.2; older libraries have min(max(z/5 + 1/2, 0), 1)
     """
 
     def __call__(self, x: Any, run: Run = EVAL) -> Any:
@@ -235,7 +282,10 @@ class HardSigmoid(Activation):
 class Softsign(Activation):
     """z / (1 + |z|)
 
-    derivative  1 / (1 + |z|)², 1 at z = 0
+    derivative  1 / (1 + |z|)²
+    special     0 -> 0, 1 -> 1/2, -1 -> -1/2
+    slopes      0 -> 1, 1 -> 1/4
+    stable      the formula itself
     source      Bergstra et al. 2009; Glorot & Bengio 2010
     """
 

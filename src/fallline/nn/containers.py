@@ -69,12 +69,17 @@ class Sequential(Chain):
 
     def features(self, x: Any) -> Any:
         """φ(x): what the last layer with parameters is given; the network is a linear (or other simple) model of it."""
+        return self.body()(x)
+
+    def body(self) -> Sequential:
+        """The layers that make the features: those before the last layer with parameters, also inside a Sequential."""
         weighted = [i for i, layer in enumerate(self.layers) if count_parameters(layer)]
         if not weighted:
             raise ConfigError(
                 f"{self!r} has no weights yet: build it first with layer.build(spec, rng), or train it with fl.fit"
             )
-        return Sequential(*self.layers[: weighted[-1]])(x)
+        last = self.layers[weighted[-1]]
+        return Sequential(*self.layers[: weighted[-1]], *(last.body().layers if isinstance(last, Sequential) else ()))
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> tuple[Layer, Any]:

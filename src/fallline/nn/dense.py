@@ -20,22 +20,28 @@ class Dense(Layer):
     """y = x W + b.   x (batch, n_in) -> y (batch, units)
 
     Further axes between batch and n_in are kept. A batch (b,) is read as b rows of one number, (b, 1).
-    init  an initializer or its name; "auto" is glorot, and in a container what suits the activation that follows
+    init       an initializer of W or its name; "auto" is glorot, and in a container what suits the activation after it
+    bias_init  that of b; spread biases ("normal(2)") let units bend at different places from the start
     """
 
     units: int = setting(at_least=1)
     use_bias: bool = True
     init: str | Initializer = "auto"
+    bias_init: str | Initializer = "zeros"
     W: Array = param()  # (n_in, units)
     b: Array = param()  # (units,)
 
     def validate(self) -> None:
         initializer(self.init)
+        initializer(self.bias_init)
 
     def build(self, x: Any, rng: np.random.Generator) -> Dense:
         dtype, n_in = param_dtype(x), features_of(x, "Dense")
         W = initializer(self.init).draw((n_in, self.units), n_in, self.units, rng)
-        return self.replace(W=W.astype(dtype), b=np.zeros(self.units, dtype) if self.use_bias else None)
+        if not self.use_bias:
+            return self.replace(W=W.astype(dtype))
+        b = initializer(self.bias_init, "zeros").draw((self.units,), n_in, self.units, rng)
+        return self.replace(W=W.astype(dtype), b=b.astype(dtype))
 
     def __call__(self, x: Any, run: Run = EVAL) -> Any:
         y = matmul(as_rows(x, self.W), self.W)

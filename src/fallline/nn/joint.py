@@ -20,9 +20,13 @@ from fallline.ops.shape import reshape
 
 @record
 class Softmax(Activation):
-    """p_k = e^(z_k) / Σ_j e^(z_j), along an axis; adding a constant to z changes nothing
+    """p_k = e^(z_k) / Σ_j e^(z_j)
 
+    Along an axis. Adding a constant to z changes nothing.
     derivative  dp_i/dz_k = p_i ((i = k) - p_k)
+    special     (0, 0) -> (1/2, 1/2), (1000, 0) -> (1, 0), (1, 2, 3) -> (0.0900305732, 0.2447284711, 0.6652409558)
+    slopes      (0, 0) -> (1/4, -1/4), (1000, 0) -> (0, 0); those of p_1
+    stable      e^(z_k - max z) / Σ_j e^(z_j - max z)
     source      Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs"
     """
 
@@ -34,9 +38,13 @@ class Softmax(Activation):
 
 @record
 class LogSoftmax(Activation):
-    """log p_k = z_k - log Σ_j e^(z_j), along an axis
+    """log p_k = z_k - log Σ_j e^(z_j)
 
+    Along an axis.
     derivative  d log p_i/dz_k = (i = k) - p_k
+    special     (0, 0) -> (-0.6931471806, -0.6931471806), (1000, 0) -> (0, -1000)
+    slopes      (0, 0) -> (1/2, -1/2), (1000, 0) -> (0, 0); those of log p_1
+    stable      z_k - max z - log Σ_j e^(z_j - max z)
     source      Bridle 1990, in logarithms
     """
 
@@ -48,9 +56,13 @@ class LogSoftmax(Activation):
 
 @record
 class Sparsemax(Activation):
-    """max(z - τ, 0) with τ such that the result sums to 1, along an axis: the nearest point of the simplex
+    """max(z_k - τ, 0) with τ such that the sum is 1
 
-    derivative  (i = k) - 1/|S| for i, k in the support S, 0 outside
+    Along an axis: the point of the probability simplex that is nearest to z.
+    derivative  dp_i/dz_k = (i = k) - 1/|S| for i, k in the support S, 0 outside
+    special     (0, 0) -> (1/2, 1/2), (0.5, 1) -> (1/4, 3/4), (0.1, 1, 3) -> (0, 0, 1), (1000, 0) -> (1, 0)
+    slopes      (0, 0) -> (1/2, -1/2), (1000, 0) -> (0, 0); those of p_1
+    stable      z - max z first, so that large z keep their digits; τ from the sorted z
     source      Martins & Astudillo 2016 (arXiv:1602.02068), algorithm 1, eq. 9
     """
 
@@ -62,9 +74,12 @@ class Sparsemax(Activation):
 
 @record
 class GLU(Activation):
-    """a σ(b), a and b the two halves of z along an axis.   x (batch, 2n) -> y (batch, n)
+    """a σ(b); a and b the two halves of z.   x (batch, 2n) -> y (batch, n)
 
-    derivative  σ(b) with respect to a, a σ(b) (1 - σ(b)) with respect to b
+    derivative  σ(b) for a, a σ(b) (1 - σ(b)) for b
+    special     (2, 0) -> 1, (1, 1000) -> 1, (1, -1000) -> 0
+    slopes      (2, 0) -> (1/2, 1/2), (1, 1000) -> (1, 0), (1, -1000) -> (0, 0)
+    stable      the formula with the stable σ
     source      Dauphin et al. 2017 (arXiv:1612.08083)
     """
 
@@ -79,6 +94,9 @@ class Maxout(Activation):
     """max_k (x W_k + b_k), k = 1 … pieces.   x (batch, n_in) -> y (batch, units)
 
     derivative  that of the piece that wins, which alone gets a gradient; equal winners share it
+    special     two pieces x w + b and 0 give max(0, x w + b), a ReLU
+    slopes      W_k for the winner k, 0 for the others
+    stable      the formula itself
     source      Goodfellow et al. 2013 (arXiv:1302.4389), eq. 1
     W and b hold the pieces side by side: columns k·units … (k+1)·units - 1 are those of piece k.
     """
