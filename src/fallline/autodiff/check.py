@@ -12,6 +12,7 @@ from fallline.autodiff.functions import value_and_grad
 from fallline.autodiff.numeric import best_step, numeric_gradient
 from fallline.core.errors import ConfigError
 from fallline.core.tree import leaves, map_leaves
+from fallline.core.views import VIEWS
 
 # Relative error that is taken as agreement: above the error of central differences at the best step, which is
 # about eps^(2/3), and far below that of a wrong rule.
@@ -55,15 +56,30 @@ def check_gradients(
     mode: str = "reverse",
     step: float | None = None,
     tolerance: float | None = None,
+    loss: Any = None,
 ) -> GradientReport:
     """Compares df/dx with (f(x + h) - f(x - h)) / 2h for every entry of the arguments, and reports the worst one.
 
-    f          a function with one number as its result, smooth near the arguments (no kink within h)
+        check_gradients(f, x, …)                    a function of ops
+        check_gradients(model, X, y)                a fitted model: dJ/dw of the mean loss J by every weight
+        check_gradients(layer, X, y, loss="bce")    a filled layer with a loss, in the same way
+
+    The derivatives by the weights are checked in float64, in evaluation mode; each weight costs two runs.
+
+    f          a function with one number as its result, smooth near the arguments (no kink within h), or what has a
+               method `objective(*args)` that gives such a function and the weights to put in
     args       numbers, arrays, trees of them, models
     wrt        positions to check (default: every argument that holds floats and no integer arrays)
     step       h for numbers of size 1 (default: the cube root of the rounding unit of each array's dtype)
     tolerance  of the relative error (default: 1e-6 in float64, 1e-2 in float32)
+    loss       of a layer: a loss or its name
     """
+    if loss is not None:
+        f = VIEWS["model"](f, loss, *args)
+    if hasattr(f, "objective"):
+        J, weights = f.objective(*args)
+        report = check_gradients(J, weights, mode=mode, step=step, tolerance=tolerance)
+        return dataclasses.replace(report, where=report.where.removeprefix("argument 0, "))
     positions = _float_positions(args) if wrt is None else ((wrt,) if isinstance(wrt, int) else tuple(wrt))
     if not any(np.size(leaf) for p in positions for leaf in leaves(args[p], "param").values()):
         raise ConfigError("check_gradients found no floats in the arguments: give an array of floats, or wrt=")

@@ -1,6 +1,7 @@
-"""Packaged data by name: breast-cancer, wine, iris, digits, diabetes, read from scikit-learn's own files, offline.
+"""Packaged data by name, offline: breast-cancer, wine, iris, digits, diabetes, simulated-heart.
 
-Only the files are used: importing `sklearn.datasets` costs a second.
+The last is drawn from a formula; the others are scikit-learn's own files, without the second that importing
+`sklearn.datasets` costs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from fallline.core.errors import DataError, UnknownNameError
 from fallline.core.registry import nearest, plain_name
+from fallline.data.simulated import simulated_heart
 
 _NUCLEUS = (
     "radius",
@@ -58,13 +60,15 @@ _DIABETES = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
 class Packaged:
     """A packaged data set: its columns, the target last.
 
-    task  "classification" or "regression"
+    task   "classification" or "regression"
+    notes  what a reader should know first, one sentence each
     """
 
     name: str
     columns: dict[str, Any]
     target: str
     task: str
+    notes: tuple[str, ...] = ()
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -112,12 +116,18 @@ def _diabetes(name: str) -> Packaged:
     return Packaged(name, columns, "progression", "regression")
 
 
+def _heart(name: str) -> Packaged:
+    notes = ("simulated patients, drawn from a formula: nothing medical follows from them",)
+    return Packaged(name, simulated_heart(), "AHD", "classification", notes)
+
+
 _SETS: dict[str, Callable[[str], Packaged]] = {
     "breast-cancer": _classes("breast_cancer.csv", _BREAST_CANCER, "diagnosis"),
     "wine": _classes("wine_data.csv", _WINE, "cultivar"),
     "iris": _classes("iris.csv", _IRIS, "species"),
     "digits": _digits,
     "diabetes": _diabetes,
+    "simulated-heart": _heart,
 }
 _BY_PLAIN_NAME = {plain_name(name): name for name in _SETS}
 

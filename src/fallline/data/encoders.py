@@ -60,6 +60,17 @@ class NumberColumn(Record):
             z = z / np.hypot(1.0, z / _SMOOTH_CLIP)
         return np.column_stack([z, absent]) if self.indicator else z[:, None]
 
+    def slope(self, table: Table) -> np.ndarray:
+        """dz/dx of each cell, per unit of x; 0 where x is held at the widened edge, NaN where the cell is missing."""
+        x = _numbers(table, self.name, self.kind)
+        t, (low, high) = self._t(x), self._edges()
+        slope = np.where(np.isnan(x), np.nan, (t > low) & (t < high)) / self.scale
+        if self.transform == "log":
+            slope = slope / (1.0 + np.abs(x))
+        if self.transform == "clip":
+            slope = slope * (1.0 + ((t - self.center) / self.scale / _SMOOTH_CLIP) ** 2) ** -1.5
+        return slope
+
     def outside(self, table: Table) -> int:
         """How many cells lie so far outside the training range that they are held at its widened edge."""
         low, high = self._edges()

@@ -42,6 +42,31 @@ def frame_of(source: Any, notes: list[str]) -> pl.DataFrame:
     return _from_columns(dict(zip(names, [s for _, s in columns], strict=True)))
 
 
+def cells_frame(columns: Mapping[str, list[Any]]) -> pl.DataFrame:
+    """Columns of plain cells as they are: numbers, text, (nested) lists; None is missing.
+
+    A column that mixes numbers with lists, or lists of several depths, holds Python objects.
+    """
+    return pl.DataFrame({name: _of_one_kind(cells) for name, cells in columns.items()})
+
+
+def _of_one_kind(cells: list[Any]) -> pl.Series:
+    if len({_depth(cell) for cell in cells if cell is not None}) > 1:
+        return pl.Series(cells, dtype=pl.Object)
+    return (
+        pl.Series(cells, strict=False)
+        if any(cell is not None for cell in cells)
+        else pl.Series(cells, dtype=pl.Float64)
+    )
+
+
+def _depth(cell: Any) -> int | str:
+    """How deeply lists are nested: 0 for a number; "text" for text."""
+    if isinstance(cell, str):
+        return "text"
+    return 0 if not isinstance(cell, list) else 1 + max((int(_depth(c)) for c in cell[:1]), default=0)
+
+
 def _from_array(source: Any) -> pl.DataFrame:
     try:
         array = np.asarray(source)

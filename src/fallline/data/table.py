@@ -126,7 +126,7 @@ def read_table(
         path = Path(source).expanduser()
         if not path.exists() and isinstance(source, str) and datasets.is_dataset(source):
             packed = datasets.load_dataset(source)
-            table = _table(frame_of(packed.columns, []), packed.name, [], markers)
+            table = _table(frame_of(packed.columns, []), packed.name, list(packed.notes), markers)
             return replace(table, target=packed.target, task=packed.task)
         return _read_file(path, delimiter, header, encoding, markers)
     notes: list[str] = []

@@ -14,7 +14,17 @@ from fallline.optim.schedules import Rate, checked_rate, rate_at
 Arrays = dict[str, Any]  # path -> array or Value
 
 
-class Optimizer(Record):
+class Minimizer(Record):
+    """What `fit(optimizer=...)` takes: an Optimizer, a formula for a step from the gradient of one batch, or a Solver,
+    a method that asks for the whole objective J(w) (optim/solver.py).
+
+    uses_gradient  whether it needs dJ/dw; a network with a step function has none
+    """
+
+    uses_gradient: ClassVar[bool] = True
+
+
+class Optimizer(Minimizer):
     """w <- w + delta,  (delta, slots) = step(gradient, *slots, lr=rate, t=step number).
 
     learning_rate  a number, a Schedule, its text ("cosine(0.1)"), or a function step -> rate. `step` does not read it:
@@ -78,4 +88,4 @@ class Optimizer(Record):
         return cls(learning_rate=0.1)  # type: ignore[call-arg]
 
 
-__all__ = ["Optimizer"]
+__all__ = ["Minimizer", "Optimizer"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from fallline.engines.engine import Engine, get_engine
 from fallline.losses.loss import Loss
 from fallline.losses.penalties import L1, L2
 from fallline.nn.layer import Layer
-from fallline.optim.optimizer import Optimizer
+from fallline.optim.optimizer import Minimizer
+from fallline.optim.solver import Solver, as_minimizer
 from fallline.train.events import Consumer
 from fallline.train.examples import (
     Examples,
@@ -33,7 +35,9 @@ from fallline.train.examples import (
     take_rows,
 )
 from fallline.train.model import Model, encode_targets
+from fallline.train.pairing import check_pairing
 from fallline.train.progress import Progress
+from fallline.train.restarts import best_of_starts
 from fallline.train.step import check_scores
 from fallline.train.stopping import StoppingRule, as_rule
 from fallline.train.trainer import Fit, Trainer
@@ -52,7 +56,8 @@ def fit(
     data: tuple[Any, Any],
     *,
     loss: str | Loss | None = None,
-    optimizer: str | Optimizer = "adam",
+    optimizer: str | Minimizer = "adam",
+    solver: str | Solver | None = None,
     epochs: int = 100,
     batch_size: int | str = 64,
     validation: float | tuple[Any, Any] | None = None,
@@ -65,17 +70,24 @@ def fit(
     metrics: str | Sequence[str] = (),
     shuffle: bool = True,
     seed: int = 0,
-    precision: str = "float32",
+    precision: str | None = None,
     engine: str | Engine = "auto",
     callbacks: Sequence[Consumer] = (),
     progress: bool | str = False,
+    strict: bool = True,
+    restarts: int = 1,
+    keep_path: bool = False,
 ) -> Fit:
     """Trains a network on (X, y) and returns a Fit: the model with its best weights, and the history.
 
     network         a recipe, or a filled network to go on with
     data            X (n, …) numbers, or a tuple of arrays for a network that takes one; y (n,) labels or numbers
     loss            a loss, its name, or None: what suits the targets
-    optimizer       an optimizer, or its text: "adam", "momentum(0.1)"
+    optimizer       an optimizer, or its text: "adam", "momentum(0.1)"; or a solver, which looks at all rows at once and
+                    takes one epoch for an iteration: "random" (random search), "newton"
+    solver          a solver in place of the optimizer; "exact" is the closed form of a network that is linear in its
+                    weights (hidden=()) with the squared error, L2 and weights of rows included
+    epochs          passes over the training rows; 0 gives the untrained network
     batch_size      rows in a step; "full" for all (batch gradient descent), 1 for stochastic gradient descent
     validation      share of the rows to judge by (stratified, shuffled), or (X, y) of your own
     early_stopping  a rule, or its patience in epochs; with validation rows the best weights are kept in any case
@@ -84,37 +96,65 @@ def fit(
     class_weight    "balanced", or {class: weight}
     metrics         what each epoch's row of the history gets beside the losses: "auc", "accuracy", "rmse" …
     seed            fixes the starting weights, the validation rows, the order of the rows and dropout
-    precision       "float32", or "float64" for checks
+    precision       "float32", or "float64" for checks; None is float64 with a solver and float32 otherwise
     callbacks       called with every event; one that answers Stop(reason) ends training
     progress        True shows a bar in a terminal and plain lines elsewhere
+    strict          False: no warning where network and loss suit each other poorly (PairingWarning)
+    restarts        how many random starts to train from (seeds seed, seed + 1, …); the best by validation loss, else by
+                    train loss, is returned, and `Fit.restarts` lists them all
+    keep_path       True keeps the weights of every epoch in `Fit.path`
     raises          ConfigError, DataError; NonFiniteError when not even one epoch stayed finite
     """
-    seed = _count("seed", seed, least=0)
-    train, judged, target, loss = _rows(network, data, validation, loss, sample_weight, class_weight, precision, seed)
+    seed, (method, dtype) = _count("seed", seed, least=0), _method(optimizer, solver, precision)
+    train, judged, target, loss = training_rows(
+        network, data, validation, loss, sample_weight, class_weight, dtype, seed
+    )
+    by_gradient = method.uses_gradient and epochs != 0
+    start = partial(start_model, network, train, loss, target, engine, strict=strict, by_gradient=by_gradient)
     with Progress(quiet=not progress) as show:
-        return Trainer(
-            start_model(network, train, loss, target, engine, seed),
-            as_record(optimizer, Optimizer),
-            train,
-            judged,
-            penalties=(*[L1(l1)] * bool(l1), *[L2(l2)] * bool(l2), *_callables("penalties", penalties)),
-            epochs=_count("epochs", epochs),
-            batch_size=batch_rows(batch_size, len(train)),
-            shuffle=shuffle,
-            seed=seed,
-            early_stopping=as_rule(early_stopping),
-            metrics=(metrics,) if isinstance(metrics, str) else tuple(metrics),
-            consumers=[show, *_callables("callbacks", callbacks)],
-        ).run()
+        trainer = Trainer(
+            start(seed), method, train, judged, _penalties(l1, l2, penalties), _count("epochs", epochs, least=0),
+            batch_rows(batch_size, len(train)), shuffle, seed, as_rule(early_stopping), _names(metrics),
+            [show, *_callables("callbacks", callbacks)], keep_path=keep_path,
+        )  # fmt: skip
+        return best_of_starts(trainer, start, _count("restarts", restarts), filled=network.is_filled)
 
 
-def start_model(network: Layer, train: Examples, loss: Loss, target: Any, engine: str | Engine, seed: int) -> Model:
-    """The model before training: the network filled for these rows and checked against the loss."""
+def _method(optimizer: Any, solver: Any, precision: str | None) -> tuple[Minimizer, str]:
+    """What moves the weights, the solver where one is given, and the precision that suits it."""
+    if solver is not None and optimizer != "adam":
+        given = f"optimizer={optimizer!r} and solver={solver!r}"
+        raise ConfigError(f"{given}: a solver takes the optimizer's place; give one of the two")
+    method = as_minimizer(optimizer) if solver is None else as_record(solver, Solver)
+    return method, precision or ("float64" if isinstance(method, Solver) else "float32")
+
+
+def _penalties(l1: float, l2: float, penalties: Any) -> tuple[Any, ...]:
+    return (*[L1(l1)] * bool(l1), *[L2(l2)] * bool(l2), *_callables("penalties", penalties))
+
+
+def _names(metrics: str | Sequence[str]) -> tuple[str, ...]:
+    return (metrics,) if isinstance(metrics, str) else tuple(metrics)
+
+
+def start_model(
+    network: Layer,
+    train: Examples,
+    loss: Loss,
+    target: Any,
+    engine: str | Engine,
+    seed: int,
+    *,
+    strict: bool = True,
+    by_gradient: bool = True,
+) -> Model:
+    """The model before training: the network filled for these rows and checked against the loss and its targets."""
     specs = map_leaves(lambda _, leaf: Spec(leaf.shape, leaf.dtype), take_rows(train.x, np.s_[:2]))
     filled = network if network.is_filled else network.build(specs, np.random.default_rng(seed))
     filled = _in_precision(filled, train.w.dtype)
     n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
     check_scores(filled, loss, specs, loss.n_scores(len(target.classes), n_outputs))
+    check_pairing(filled, loss, specs, train.y, strict=strict, by_gradient=by_gradient)
     return Model(filled, loss, target, engine=get_engine(engine).name, feature_names=train.names)
 
 
@@ -184,7 +224,7 @@ def _pair(data: Any, name: str, network: Layer, dtype: np.dtype, names: tuple[st
     return x, y
 
 
-def _rows(
+def training_rows(
     network: Layer,
     data: Any,
     validation: Any,

@@ -26,6 +26,15 @@ class History:
     """The rows of a run: row 0 is the untrained network ("epoch" 0), then one per epoch.
 
     history["train_loss"]  a column as an array, NaN where a row has no number;  history[-1]  a row
+
+    What `fit` writes, beside the losses and metrics:
+
+        learning_rate   of the epoch's last step
+        gradient_norm   ‖dJ/dw‖, in the mean over the epoch's batches; of the first batch in row 0
+        direction       cosine between this epoch's change of the weights and the one before: 1 straight on, 0 at a
+                        right angle, -1 back and forth (the mark of a learning rate that is too high); from epoch 2 on
+        evaluations     with a Solver: runs through all training rows so far, and the solver's own numbers
+        objective       with a Solver and penalties: J, the mean loss and the penalties together
     """
 
     def __init__(self, rows: Iterable[Row] = ()):
@@ -41,8 +50,19 @@ class History:
 
     @property
     def names(self) -> list[str]:
-        """The columns, in order of first appearance."""
-        return list(dict.fromkeys(name for row in self.rows for name in row))
+        """The columns; one that a later row brings stands where it stands in that row."""
+        found: list[str] = []
+        known: set[str] = set()
+        for row in self.rows:
+            if known.issuperset(row):
+                continue
+            at = 0
+            for name in row:
+                if name not in known:
+                    found.insert(at, name)
+                    known.add(name)
+                at = found.index(name) + 1
+        return found
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fallline.autodiff.reverse import pullback
 from fallline.core.errors import ConfigError, DataError
-from fallline.core.tree import leaves
+from fallline.core.registry import nearest
+from fallline.core.tree import leaves, map_leaves, with_leaves
+from fallline.core.views import VIEWS
 from fallline.data.columns import Columns
 from fallline.data.table import Table, read_table
 from fallline.data.target import ClassTarget, NumberTarget
 from fallline.engines.engine import get_engine
+from fallline.graph.program import Program
+from fallline.graph.value import Value
 from fallline.losses.loss import Loss
+from fallline.nn.containers import Sequential
 from fallline.nn.layer import Layer
+from fallline.nn.run import EVAL
+from fallline.ops.composite import mean
 from fallline.ops.transcendental import sigmoid
 from fallline.train.checkpoint import read_model, write_model
 from fallline.train.examples import as_inputs, class_codes, finite_targets, in_order, n_rows, row_weights, take_rows
@@ -27,7 +35,7 @@ from fallline.train.metrics import (
     classification_metrics,
     regression_metrics,
 )
-from fallline.train.step import loss_of, scorer
+from fallline.train.step import loss_of, row_losses, scorer
 
 CHUNK = 4096  # rows scored in one engine call: large enough to be fast, small enough to stay in cache
 
@@ -74,6 +82,17 @@ class Model:
         """The network's raw scores.   X (n, …) -> (n,) for one score a row, else (n, n_scores)"""
         return score_rows(self.network, self.inputs(X), self.engine)
 
+    def features(self, X: Any) -> np.ndarray:
+        """φ(x): what the last layer with weights is given; its W and b make the scores of φ.   -> (n, n_features)
+
+        A linear model of φ does what the network does; scikit-learn's work on it. Without hidden layers φ(x) = x.
+        """
+        if not isinstance(self.network, Sequential):
+            name = type(self.network).__name__
+            raise ConfigError(f"features needs layers in a row, given {name}: write Sequential({name}(…), Dense(…))")
+        found = score_rows(self.network.body(), self.inputs(X), self.engine)
+        return found.reshape(len(found), -1)
+
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities.   X (n, …) -> (n, n_classes), rows sum to 1"""
         return self.probabilities(self.scores(X))
@@ -101,14 +120,73 @@ class Model:
 
     def evaluate(self, X: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
         """The mean loss and the usual metrics on rows with known targets; a table holds its targets itself."""
+        x, encoded = self.rows(X, y)
+        weights = row_weights(sample_weight, None, encoded, self.classes)
+        return metrics_of(self, score_rows(self.network, x, self.engine), encoded, weights)
+
+    def gradients(self, X: Any, y: Any = None, wrt: str = "weights") -> Any:
+        """The derivatives of J, the mean loss of the rows in evaluation mode and without penalties.
+
+        wrt  "weights": {"layers.0.W": array, …};
+             "inputs": dJ/dX, an array like the input that the network reads; of several inputs a tuple, None for codes
+        """
+        if wrt not in ("weights", "inputs"):
+            raise ConfigError(f"wrt={wrt!r}: {nearest(str(wrt), ('weights', 'inputs'))}")
+        x, encoded = self.rows(X, y)
+        found = leaves(self.network)
+
+        def derivatives(params: dict[str, Any], rows: Any, targets: Any) -> dict[str, Any]:
+            _, losses = row_losses(with_leaves(self.network, params), self.loss, rows, targets, EVAL)
+            by_path = {p: params[p] for p in leaves(self.network, "param")} if wrt == "weights" else leaves(rows)
+            floats = {path: leaf for path, leaf in by_path.items() if leaf.spec.is_float}
+            given = np.ones((), losses.dtype)
+            return dict(zip(floats, pullback([mean(losses)], [given], list(floats.values())), strict=True))
+
+        program = Program.of(derivatives, found, x, encoded)
+        run = get_engine(self.engine).compile(program)
+        arrays = program.restore(run(*found.values(), *leaves(x).values(), encoded))
+        return arrays if wrt == "weights" else map_leaves(lambda path, _: arrays.get(path), x)
+
+    def explain_step(self, batch: Any, **settings: Any) -> Any:
+        """One step of gradient descent on a batch, every number under its heading; `fl.explain_step` has the settings.
+
+        batch  (X, y), or a table with its target;  settings  optimizer=, learning_rate=, steps=, l2= …
+        """
+        return VIEWS["step"](self, batch, **settings)
+
+    def objective(self, X: Any, y: Any = None) -> tuple[Callable[[Layer], Any], Layer]:
+        """(J, network): the function that gives the mean loss of these rows for a network, and the network to put in.
+
+        Everything is in float64, so that derivatives of J can be checked sharply (`fl.check_gradients(model, X, y)`);
+        evaluation mode, without penalties.
+        """
+
+        def wide(_: str, leaf: Any) -> Any:
+            return leaf.astype(np.float64) if leaf.dtype.kind == "f" else leaf
+
+        x, encoded = (map_leaves(wide, part) for part in self.rows(X, y))
+        network = map_leaves(wide, self.network)
+
+        def cost(changed: Layer) -> Any:
+            return mean(row_losses(changed, self.loss, x, encoded, EVAL)[1])
+
+        program = Program.of(cost, network)
+
+        def J(changed: Layer) -> Any:
+            made = any(isinstance(leaf, Value) for leaf in leaves(changed).values())
+            return cost(changed) if made else program(changed)
+
+        return J, network
+
+    def rows(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        """The arrays that the network reads and the encoded targets; a table holds its targets itself."""
         if y is None and self.columns is None:
-            raise DataError("evaluate needs the targets: pass evaluate(X, y)")
+            raise DataError("the targets are needed: pass (X, y)")
         x = self.inputs(X)
         encoded = encode_targets(self.loss, self.target, read_table(X) if y is None else y, self.dtype)
         if n_rows(x) != len(encoded):
             raise DataError(f"X has {n_rows(x)} rows and y {len(encoded)}: they must have equally many")
-        weights = row_weights(sample_weight, None, encoded, self.classes)
-        return metrics_of(self, score_rows(self.network, x, self.engine), encoded, weights)
+        return x, encoded
 
     def save(self, path: str | Path) -> Path:
         """Writes one safetensors file with everything that `fl.load` needs."""

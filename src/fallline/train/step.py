@@ -8,10 +8,10 @@ of a penalty does not depend on the batch size. Weights of rows are scaled to a 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,72 @@ def row_scores(network: Layer, x: Any, run: Run) -> Value:
     if score.ndim == 2 and score.shape[1] == 1:
         return score.reshape(score.shape[0])
     return score
+
+
+def row_losses(network: Layer, loss: Loss, x: Any, y: Any, run: Run) -> tuple[Value, Value]:
+    """(scores, L(score_i, target_i) of every row); ShapeError for a loss that does not give one number a row."""
+    score = row_scores(network, x, run)
+    with scope("loss"):
+        losses = as_value(loss(score, y))
+    if losses.shape != (score.shape[0],):
+        raise ShapeError(f"{loss!r} gives {losses.spec} for {score.shape[0]} rows: it must give one number a row")
+    return score, losses
+
+
+class Cost(NamedTuple):
+    """J on one batch, as nodes: the scores, one loss a row, Σ w L and the same over B, each penalty, and J."""
+
+    score: Value
+    losses: Value
+    total: Value
+    mean: Value
+    penalties: list[Value]
+    objective: Value
+
+
+def batch_cost(
+    network: Layer,
+    params: Arrays,
+    loss: Loss,
+    penalties: Sequence[Any],
+    batch: int,
+    rows: tuple[Any, Any, Any],
+    run: Run,
+) -> Cost:
+    """J of a network with these parameters on the rows (x, y, w); see the head of this file."""
+    x, y, w = rows
+    score, losses = row_losses(network, loss, x, y, run)
+    total = dot(losses, w)
+    mean = objective = total / batch
+    added = []
+    for penalty in penalties:
+        with scope("penalty"):
+            added.append(as_value(penalty(params) * (w.shape[0] / batch)))
+            objective = objective + added[-1]
+    return Cost(score, losses, total, mean, added, objective)
+
+
+def gradients_of(objective: Value, params: Arrays) -> Arrays:
+    """dJ/dw by the path of w."""
+    found = pullback([objective], [np.ones((), objective.dtype)], list(params.values()))
+    return dict(zip(params, found, strict=True))
+
+
+class Inside(NamedTuple):
+    """The nodes inside one training step, for whoever wants to see more than what the step leaves.
+
+    calls      (path, layer, result) of every layer call, in the order in which they end
+    losses     one a row;  mean  Σ w L / B;  penalties  one number each;  cost  their sum, J
+    gradients  dJ/dw by the path of w
+    """
+
+    calls: list[tuple[str, Layer, Any]]
+    score: Value
+    losses: Value
+    mean: Value
+    penalties: list[Value]
+    cost: Value
+    gradients: Arrays
 
 
 @dataclass(frozen=True)
@@ -77,47 +143,35 @@ class Step:
         network = with_leaves(self.network, dict(zip(paths, carry, strict=False)))
         return network, dict(zip(state, carry[len(paths) :], strict=True))
 
-    def program(self, state: Arrays, x: Any, y: Any, w: Any) -> Program:
-        """(parameters, buffers, state; lr, t, key; x, y, w) -> (parameters, buffers, state; the recorded numbers)."""
+    def program(self, state: Arrays, x: Any, y: Any, w: Any, look: Callable[[Inside], None] | None = None) -> Program:
+        """(parameters, buffers, state; lr, t, key; x, y, w) -> (parameters, buffers, state; the recorded numbers).
+
+        look  is shown the nodes inside while the program is built
+        """
         found = leaves(self.network)
         params = {p: found[p] for p in self.params}
         buffers = {p: found[p] for p in self.buffers}
         number = Spec((), np.dtype(w.dtype))
         key = Spec((2,), np.dtype("uint32"))
         names = ("", "", "", "lr", "t", "key", "x", "y", "w")
-        return Program.of(self._build, params, buffers, state, number, number, key, x, y, w, names=names)
+        return Program.of(partial(self._build, look), params, buffers, state, number, number, key, x, y, w, names=names)
 
-    def _build(
-        self, params: Arrays, buffers: Arrays, state: Arrays, lr: Any, t: Any, key: Any, x: Any, y: Any, w: Any
-    ) -> Any:
+    def _build(self, look: Any, params: Arrays, buffers: Arrays, state: Arrays, *rest: Any) -> Any:
+        lr, t, key, x, y, w = rest
         network = with_leaves(self.network, {**params, **buffers})
-        run = Run.of(network, training=True, key=key)
-        losses = self._losses(network, x, y, run)
-        total = dot(losses, w)
-        objective = total / self.batch
-        for penalty in self.penalties:
-            with scope("penalty"):
-                objective = objective + penalty(params) * (w.shape[0] / self.batch)
-        gradients = dict(
-            zip(params, pullback([objective], [np.ones((), objective.dtype)], list(params.values())), strict=True)
-        )
+        run = Run.of(network, training=True, key=key, record=look is not None)
+        cost = batch_cost(network, params, self.loss, self.penalties, self.batch, (x, y, w), run)
+        objective, gradients = cost.objective, gradients_of(cost.objective, params)
+        if look is not None:
+            found = cost.score, cost.losses, cost.mean, cost.penalties, objective
+            look(Inside(run.calls or [], *found, gradients))
         with scope("gradient_norm"):
             norm = sqrt(sum(dot(g, g) for g in gradients.values())) if gradients else objective * 0.0
         with scope("optimizer"):
             new_params, new_state = self.optimizer.update(params, gradients, state, lr=lr, t=t)
         new_buffers = {path: run.updates.get(path, old) for path, old in buffers.items()}
         ordered = {p: new_params[p] for p in params}, new_buffers, {s: new_state[s] for s in state}
-        return (*ordered, objective + norm, total, norm)
-
-    def _losses(self, network: Layer, x: Any, y: Any, run: Run) -> Value:
-        score = row_scores(network, x, run)
-        with scope("loss"):
-            losses = as_value(self.loss(score, y))
-        if losses.shape != (score.shape[0],):
-            raise ShapeError(
-                f"{self.loss!r} gives {losses.spec} for {score.shape[0]} rows: it must give one number a row"
-            )
-        return losses
+        return (*ordered, objective + norm, cost.total, norm)
 
     def loop(self, state: Arrays, x: Any, y: Any, w: Any) -> Loop:
         """The compiled loop over batches shaped like x, y, w; built once per configuration and shape."""

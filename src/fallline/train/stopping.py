@@ -62,7 +62,7 @@ class Best:
 
 
 def _absent(metric: str, row: dict[str, Any]) -> str:
-    numbers = [k for k, v in row.items() if isinstance(v, float) and k not in ("seconds", "learning_rate")]
+    numbers = [k for k, v in row.items() if isinstance(v, float) and k not in ("seconds", "learning_rate", "direction")]
     hint = "pass validation=0.2, or watch" if metric.startswith("val") else "watch"
     return f"{metric!r} is watched, but the history has no such column: {hint} one of {', '.join(numbers)}"
 

@@ -21,11 +21,12 @@ from fallline.losses.loss import Loss
 from fallline.losses.penalties import L2
 from fallline.nn.containers import Sequential
 from fallline.nn.dense import Dense
-from fallline.nn.dropout import Dropout
 from fallline.nn.embed import ColumnEmbedding
 from fallline.nn.initializers import Normal
 from fallline.nn.layer import Layer
-from fallline.optim.optimizer import Optimizer
+from fallline.nn.mlp import mlp
+from fallline.optim.optimizer import Minimizer, Optimizer
+from fallline.optim.solver import as_minimizer
 from fallline.train.events import Consumer
 from fallline.train.examples import Examples, drop_absent
 from fallline.train.fit import LOSS_OF, batch_rows, start_model
@@ -52,7 +53,8 @@ class TableOptions(Record):
     l2             strength of l2/2 · Σw², added to the mean loss; not given: 10 / m for m training rows, which is the
                    penalty (λ/2m) Σw² with λ = 10, what the weights are believed to be before m rows are seen
     loss           what training makes small, by name; not given: what suits the target
-    optimizer      rule of the steps: "adam", "momentum(momentum=0.95)" and others
+    optimizer      rule of the steps: "adam", "momentum(momentum=0.95)" and others, or a solver, which looks at all rows
+                   at once: "newton", "random"
     learning_rate  size of the steps; not given: the optimizer's own
     schedule       learning rate that changes with the steps, such as "cosine(0.01)", in place of a fixed one
     batch_size     rows of a step, or "full" for all of them
@@ -93,11 +95,15 @@ class TableOptions(Record):
         self.made_optimizer()
         batch_rows(self.batch_size, 1)
 
-    def made_optimizer(self) -> Optimizer:
-        """The optimizer with its learning rate or schedule."""
-        chosen = as_record(self.optimizer, Optimizer)
-        rate = self.schedule or self.learning_rate
-        return chosen if rate is None else chosen.with_rate(rate)
+    def made_optimizer(self) -> Minimizer:
+        """The optimizer with its learning rate or schedule, or the solver, which has none."""
+        chosen, rate = as_minimizer(self.optimizer), self.schedule or self.learning_rate
+        if rate is None:
+            return chosen
+        if not isinstance(chosen, Optimizer):
+            finds = f"optimizer={self.optimizer} finds the length of its steps itself"
+            raise ConfigError(f"{finds}: leave out learning_rate= and schedule=")
+        return chosen.with_rate(rate)
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ class Prepared:
         fitted.model = replace(fitted.model, notes={"options": to_json(self.options), "best_epoch": fitted.best_epoch})
         return TableRun(self, fitted, baseline, time.perf_counter() - start)
 
-    def _fit(self, model: Model, optimizer: Optimizer, epochs: int, consumers: Sequence[Consumer]) -> Fit:
+    def _fit(self, model: Model, optimizer: Minimizer, epochs: int, consumers: Sequence[Consumer]) -> Fit:
         options, train = self.options, drop_absent(self.examples.take(self.split.train))
         strength = PRIOR / len(train) if options.l2 is None else options.l2
         return Trainer(
@@ -262,13 +268,9 @@ def _split(table: Table, options: TableOptions, codes: np.ndarray | None) -> tup
 def tabular_network(columns: Columns, options: TableOptions, n_scores: int) -> Sequential:
     """Embeddings of categories with many levels, then (Dense, activation, Dropout) for each hidden layer."""
     units = tuple(embedding_units(c) for c in columns.cardinalities)
-    layers: list[Layer] = _first(columns, units)
     _refuse_beyond_memory((len(columns.feature_names) + sum(units), *options.hidden, n_scores), options.hidden)
-    for n in options.hidden:
-        layers += [Dense(n), as_record(options.activation, Layer)]
-        if options.dropout:
-            layers.append(Dropout(options.dropout))
-    return Sequential(*layers, Dense(n_scores, init=OUTPUT_INIT))
+    body = mlp(options.hidden, n_scores, options.activation, dropout=options.dropout, output_init=OUTPUT_INIT)
+    return Sequential(*_first(columns, units), *body.layers)
 
 
 def _refuse_beyond_memory(widths: Sequence[int], hidden: tuple[int, ...]) -> None:

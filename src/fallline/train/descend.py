@@ -1,0 +1,269 @@
+"""descend: a function of one's own, minimised step by step by any optimizer, with every step kept."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fallline.autodiff.functions import hvp, value_and_grad
+from fallline.core.errors import ConfigError, FalllineError
+from fallline.core.listing import Listing
+from fallline.core.numbers import number_text
+from fallline.optim.optimizer import Minimizer, Optimizer
+from fallline.optim.schedules import Rate
+from fallline.optim.sgd import SGD
+from fallline.optim.solver import Objective, Solver, as_minimizer
+from fallline.train.descent import DIGITS, Descent
+from fallline.train.restarts import spread_text
+
+LEARNING_RATE = 0.1  # where none is given
+FLAT = 1e-6  # a slope of this size is that of a minimum
+BEYOND = 1e12  # times the first value: then there is no way back
+RISES = 5  # so many last values that rise, above the first one, mean divergence
+SAME = 1e-3  # of the range of the starts: ends nearer to each other than this are one minimum
+
+
+def descend(
+    f: Callable[..., Any],
+    start: Any = None,
+    *,
+    optimizer: str | Minimizer = "sgd",
+    learning_rate: Rate | None = None,
+    steps: int = 100,
+    tolerance: float | None = None,
+    restarts: int | None = None,
+    low: Any = None,
+    high: Any = None,
+    seed: int = 0,
+) -> Descent:
+    """Walks down a function from `start`: take the slope, step against it, repeat.
+
+    f              a function of one number or array, written with Python's operators and fl's ops, with one number as
+                   its result; f(w, rng) is noisy: rng is a NumPy generator to draw from, new numbers at each look
+    optimizer      "sgd" (w <- w - learning_rate · slope), any other optimizer, or a solver ("newton", "random")
+    learning_rate  a number or a schedule, of which every step is an epoch; None is 0.1, or the optimizer's own where
+                   one is given with its settings
+    tolerance      ends the walk as soon as |slope| is no larger; None takes all steps
+    restarts       walks from so many random starts between `low` and `high` (numbers, or arrays of the shape of w),
+                   the first of them `start` where it is given; the way to the lowest end is returned
+    """
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise ConfigError(f"steps={steps!r}: give a whole number of steps")
+    method = _method(optimizer, learning_rate)
+    rng = np.random.default_rng(seed)
+    starts = _starts(start, restarts, low, high, rng)
+    noise = rng if _takes_noise(f) else None
+    walks = [_walk(f, method, w, steps, tolerance, rng, noise) for w in starts]
+    if restarts is None:
+        return walks[0]
+    best = min(walks, key=lambda walk: math.inf if math.isnan(walk.lowest) else walk.lowest)
+    span = float(np.max(np.abs(_floats(high) - _floats(low))))
+    return replace(best, restarts=_starts_listing(walks, best), minima=_minima_listing(walks, SAME * span))
+
+
+def _walk(
+    f: Callable[..., Any], method: Minimizer, start: np.ndarray, steps: int, tolerance: float | None,
+    rng: np.random.Generator, noise: np.random.Generator | None,
+) -> Descent:  # fmt: skip
+    """One way down, and why it ended."""
+    look = _Look(f, start.shape, noise)
+    way = _solver_steps(method, look, start, rng) if isinstance(method, Solver) else _steps(method, look, start, steps)
+    path, values, slopes, done = [], [], [], ""
+    for w, value, slope, done in way:
+        path.append(w.reshape(start.shape))
+        values.append(value)
+        slopes.append(slope.reshape(start.shape))
+        size = float(np.linalg.norm(slope))
+        lost = not (math.isfinite(value) and math.isfinite(size)) or abs(value) > BEYOND * (1 + abs(values[0]))
+        if lost or done or len(path) > steps or (tolerance is not None and size <= tolerance):
+            break
+    given = f, method, np.stack(path), np.array(values), np.stack(slopes)
+    found = Descent(*given, reason="", converged=False, noisy=look.noisy)
+    flat = size <= (FLAT if tolerance is None else tolerance)
+    converged = bool(not lost and noise is None and (flat or done))
+    return replace(found, converged=converged, reason=_reason(found, look, lost, flat, done))
+
+
+def _steps(
+    method: Any, look: _Look, start: np.ndarray, steps: int
+) -> Iterator[tuple[np.ndarray, float, np.ndarray, str]]:
+    """(w, f(w), slope, "") before and after every step of an optimizer."""
+    params = {"w": start}
+    state = method.init(params)
+    for t in itertools.count():
+        value, slope = look.look(np.ravel(params["w"]))
+        yield params["w"], value, slope, ""
+        rate = method.rate_at(t, steps_per_epoch=1, epochs=steps)
+        params, state = method.update(params, {"w": slope.reshape(start.shape)}, state, lr=rate, t=t + 1.0)
+
+
+def _solver_steps(
+    solver: Solver, look: _Look, start: np.ndarray, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, float, np.ndarray, str]]:
+    """(w, f(w), slope, why it is done) before and after every iteration of a solver."""
+    w, state = np.ravel(start), solver.init(np.ravel(start))
+    value, slope = look.look(w)
+    yield w, value, slope, ""
+    while True:
+        move = solver.iterate(look, w, value, state, rng)
+        w, value, state = move.w, move.value, move.state
+        yield w, value, look.look(w)[1], move.done
+
+
+class _Look(Objective):
+    """f and its derivatives, for steps and for solvers; it draws the noise, where f has any."""
+
+    def __init__(self, f: Callable[..., Any], shape: tuple[int, ...], rng: np.random.Generator | None):
+        super().__init__()
+        self.f = f if rng is None else (lambda w: f(w, rng))
+        self.shape, self.noisy = shape, rng is not None
+
+    def curvature(self, w: np.ndarray) -> float:
+        """The largest eigenvalue of the Hessian."""
+        return float(np.linalg.eigvalsh(self.hessian(np.ravel(w)))[-1])
+
+    def compute(self, w: np.ndarray) -> float:
+        return float(self.f(w.reshape(self.shape)[()]))
+
+    def differentiate(self, w: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = value_and_grad(self.f)(w.reshape(self.shape)[()])
+        return float(value), np.ravel(slope)
+
+    def multiply(self, w: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        return np.ravel(hvp(self.f, w.reshape(self.shape)[()], direction.reshape(self.shape)))
+
+    def closed_form(self) -> np.ndarray:
+        raise ConfigError("a function of one's own has no closed form: take optimizer='newton' or gradient descent")
+
+
+def _method(optimizer: str | Minimizer, learning_rate: Rate | None) -> Minimizer:
+    """The optimizer with its learning rate, or the solver, which has none."""
+    method = as_minimizer(optimizer)
+    if not isinstance(method, Optimizer):
+        if learning_rate is not None:
+            raise ConfigError(
+                f"{method!r} is a solver and finds the length of its steps itself: leave learning_rate out"
+            )
+        return method
+    if learning_rate is None and isinstance(optimizer, str) and "(" not in optimizer:
+        learning_rate = LEARNING_RATE
+    return method if learning_rate is None else method.with_rate(learning_rate)
+
+
+def _starts(start: Any, restarts: int | None, low: Any, high: Any, rng: np.random.Generator) -> list[np.ndarray]:
+    """The points to start from."""
+    if restarts is None:
+        if start is None:
+            raise ConfigError("descend needs a start, such as 0.0; or restarts=10, low=-2, high=2")
+        return [_floats(start)]
+    if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 1 or low is None or high is None:
+        raise ConfigError(
+            f"restarts={restarts!r}: give a whole number of starts and low= and high=, between which they lie"
+        )
+    shape = np.broadcast_shapes(np.shape(low), np.shape(high), np.shape(start if start is not None else low))
+    drawn = [np.asarray(rng.uniform(low, high, shape)) for _ in range(restarts)]
+    return drawn if start is None else [np.broadcast_to(_floats(start), shape).copy(), *drawn[1:]]
+
+
+def _floats(w: Any) -> np.ndarray:
+    try:
+        array = np.array(w, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ConfigError(f"the start {w!r} is not a number or an array of numbers") from None
+    if not np.isfinite(array).all():
+        raise ConfigError(f"the start {w!r} is not finite: give numbers")
+    return array
+
+
+def _takes_noise(f: Callable[..., Any]) -> bool:
+    """Whether f has a second argument without a default."""
+    try:
+        given = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in given) > 1
+
+
+def _reason(walk: Descent, look: _Look, lost: bool, flat: bool, done: str) -> str:
+    """Why a walk ended, and what to do about it."""
+    values, size = walk.values, number_text(float(np.linalg.norm(np.ravel(walk.slopes[-1]))), 3)
+    last, n = number_text(float(values[-1]), 4), walk.steps
+    steps = f"{n} step{'s' * (n != 1)}"
+    rose = n > RISES and values[-1] > values[0] and bool((np.diff(values[-RISES:]) > 0).all()) and not walk.noisy
+    if rose or (lost and not values[-1] < values[0]):
+        return f"diverged: f rose from {number_text(float(values[0]), 4)} to {last} in {steps}{_cure(walk, look)}"
+    if lost:
+        return f"f falls without bound: it is {last} after {steps}, so it has no minimum in this direction"
+    if walk.noisy:
+        return f"{steps} are done; f is noisy, and over the last half {_hover(walk.path[len(walk.path) // 2 :])}"
+    if done:
+        return f"converged after {steps}: {done}"
+    if flat:
+        return f"converged: |slope| is {size} after {steps}"
+    changes = np.diff(walk.path[-3:].reshape(min(n + 1, 3), -1), axis=0)
+    back = len(changes) == 2 and float(changes[0] @ changes[1]) < 0
+    hint = "w goes back and forth, so take a lower learning rate" if back else "take more steps, or longer ones"
+    return f"{steps} are done and |slope| is still {size}: {hint}"
+
+
+def _hover(tail: np.ndarray) -> str:
+    return f"w hovers at {number_text(tail.mean(axis=0), 4)} ± {number_text(tail.std(axis=0), 2)}"
+
+
+def _cure(walk: Descent, look: _Look) -> str:
+    """What to do against divergence; for plain gradient descent with the bound that the curvature sets."""
+    method = walk.minimizer
+    if not isinstance(method, Optimizer):
+        return ""
+    rate = method.learning_rate
+    if type(method) is SGD and isinstance(rate, (int, float)):
+        try:
+            bound = 2 / look.curvature(walk.minimum)
+        except (FalllineError, ZeroDivisionError, np.linalg.LinAlgError):
+            bound = 0.0
+        if 0 < bound <= rate:
+            return f": the learning rate {rate:g} is above 2 / curvature = {bound:.3g}; take a lower one"
+    return f": the learning rate {rate:g} is too high; take a lower one" if isinstance(rate, (int, float)) else ""
+
+
+def _starts_listing(walks: list[Descent], best: Descent) -> Listing:
+    columns = {
+        "start": [walk.path[0] for walk in walks],
+        "w": [walk.minimum for walk in walks],
+        "f(w)": [walk.lowest for walk in walks],
+        "steps": [walk.steps for walk in walks],
+        "": ["best" if walk is best else "" if walk.converged else "not converged" for walk in walks],
+    }
+    note = f"f(w): {spread_text(columns['f(w)'])}"
+    return Listing(f"{len(walks)} starts", columns, [""] * len(walks), note, DIGITS)
+
+
+def _minima_listing(walks: list[Descent], near: float) -> Listing:
+    """The different ends of the walks that converged, the lowest first."""
+    ends: list[Descent] = []
+    counts: list[int] = []
+    for walk in sorted((walk for walk in walks if walk.converged), key=lambda walk: walk.lowest):
+        known = [i for i, end in enumerate(ends) if np.max(np.abs(np.asarray(end.minimum) - walk.minimum)) <= near]
+        if known:
+            counts[known[0]] += 1
+        else:
+            ends.append(walk)
+            counts.append(1)
+    columns = {
+        "w": [end.minimum for end in ends],
+        "f(w)": [end.lowest for end in ends],
+        "starts": counts,
+        "": ["lowest" if i == 0 else "local" for i in range(len(ends))],
+    }
+    spread = f"f(w): {spread_text([walk.lowest for walk in walks])}"
+    title = f"{len(ends)} minim{'um' if len(ends) == 1 else 'a'} found from {len(walks)} starts"
+    return Listing(title, columns, [""] * len(ends), spread, DIGITS)
+
+
+__all__ = ["descend"]

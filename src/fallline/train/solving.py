@@ -1,0 +1,61 @@
+"""Solving: training by a solver, one of its iterations on all rows in each epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fallline.optim.solver import Solver
+from fallline.train.examples import Examples
+from fallline.train.model import Model
+from fallline.train.objective import TrainingObjective
+from fallline.train.stepping import Round
+
+
+class Solving:
+    """The rounds of a solver; the attributes are those of `Stepping`.
+
+    Beside what every row has, the history gets `evaluations` (see Objective), the solver's own notes, and with
+    penalties `objective`, J itself, which is what a solver lowers.
+    """
+
+    batches = 1
+
+    def __init__(
+        self, solver: Solver, model: Model, train: Examples, penalties: tuple[Any, ...], epochs: int, seed: int
+    ):
+        self.objective = TrainingObjective(model, train, penalties)
+        self.solver, self.epochs, self.seed = solver, epochs, seed
+        self.start = self.objective.weights
+        self.state = solver.init(self.start)
+        self.failure = self.reason = ""
+
+    def rounds(self) -> Iterator[Round]:
+        """Epoch 0 and then every iteration, until the solver is done."""
+        w, state = self.start, self.state
+        value = self.objective.look(w)[0]
+        yield self._round(0, w, {})
+        if not math.isfinite(value):
+            self.failure = "the loss of the starting weights is not finite: check these weights and the data"
+            return
+        for epoch in range(1, self.epochs + 1):
+            move = self.solver.iterate(self.objective, w, value, state, np.random.default_rng((self.seed, epoch)))
+            w, value, state = move.w, move.value, move.state
+            if not math.isfinite(value):
+                self.failure = f"{self.solver!r} led to a loss that is not finite in epoch {epoch}"
+                return
+            yield self._round(epoch, w, dict(move.notes))
+            if move.done:
+                self.reason = move.done
+                return
+
+    def _round(self, epoch: int, w: np.ndarray, notes: dict[str, Any]) -> Round:
+        value, gradient = self.objective.look(w)
+        penalty = self.objective.penalty(w)
+        facts = {"gradient_norm": float(np.linalg.norm(gradient)), "train_loss": value - penalty}
+        if self.objective.penalties:
+            facts["objective"] = value
+        return Round(epoch, self.objective.network_at(w), {**facts, "evaluations": self.objective.evaluations, **notes})

@@ -1,0 +1,130 @@
+"""compare: what is compared is all that differs, the numbers are those of the fits, the rows are the same for all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fallline as fl
+from fallline.core.errors import ConfigError
+from fallline.data.split import split_rows
+from fallline.nn.layer import count_parameters
+from fallline.train.compare import equal_widths
+from fallline.train.variants import Parts
+from tests.tolerance import assert_close
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(100, 3))
+Y = X[:, 0] * X[:, 1] + 0.1 * RNG.normal(size=100)
+QUICK = {"epochs": 3, "seeds": 1, "hidden": (6,)}
+
+
+SPLIT = split_rows(100, validation=0.2, test=0.2, seed=0)
+
+
+def test_the_numbers_are_those_of_the_fits():
+    found = fl.compare((X, Y), optimizers=["adam(0.01)", "sgd(0.01)"], epochs=3, seeds=[5, 6], hidden=(6,))
+    assert found.columns["optimizer"] == ["adam(0.01)", "sgd(0.01)"]
+    assert found.title == "2 variants, train 60, validation 20, test 20 rows, 2 starts each"
+    for i, outcome in enumerate(found.outcomes):
+        assert len(outcome.fits) == 2
+        tests = [fit.model.evaluate(X[SPLIT.test], Y[SPLIT.test])["loss"] for fit in outcome.fits]
+        assert_close(found.columns["test loss"][i], np.mean(tests))
+        assert_close(found.columns["±"][i], np.std(tests, ddof=1))
+        assert_close(found.columns["gap"][i], found.columns["test loss"][i] - found.columns["train loss"][i])
+        assert found.columns["seconds"][i] > found.columns["ms/epoch"][i] / 1000 > 0
+
+
+def test_one_variant_is_what_fit_gives():
+    found = fl.compare((X, Y), activations=["tanh"], **QUICK)
+    parts = [(X[rows], Y[rows]) for rows in (SPLIT.train, SPLIT.validation)]
+    alone = fl.fit(fl.mlp(6, activation="tanh"), parts[0], validation=parts[1], epochs=3)
+    assert found.outcomes[0].fits[0].history == alone.history
+
+
+def test_the_star_stands_at_the_least_validation_loss():
+    found = fl.compare((X, Y), widths=[1, 30], epochs=60, seeds=1, optimizer="adam(0.02)")
+    losses = [outcome.metrics["validation"]["loss"][0] for outcome in found.outcomes]
+    assert found.columns["best"].index("*") == int(np.argmin(losses))
+    assert found.best is found.outcomes[int(np.argmin(losses))]
+    assert found.judged_by == "validation"
+    assert fl.compare((X, Y), widths=[1], validation=0, **QUICK | {"hidden": 3}).judged_by == "test"
+    alone = fl.compare((X, Y), widths=[1, 2], validation=0, test=0, **QUICK)
+    assert alone.judged_by == "train"
+    assert "gap" not in alone.columns
+
+
+def test_classes_are_split_so_that_every_part_has_its_share():
+    y = np.repeat(["a", "b"], [90, 10])
+    parts = Parts.of((X, y), 0.2, 0.2)
+    assert [int(np.sum(labels == "b")) for _, labels in parts.present.values()] == [6, 2, 2]
+    assert fl.compare((X, y), activations=["relu"], **QUICK).outcomes[0].fits[0].model.classes == ("a", "b")
+
+
+def test_batch_sizes_have_their_times():
+    found = fl.compare((X, Y), batch_sizes=[1, 64, "full"], **QUICK)
+    assert found.columns["batch_size"] == ["1", "64", "full"]
+    times = found.columns["ms/epoch"]
+    assert times[0] > times[2]  # sixty steps take longer than one
+    assert found.frame().columns[:2] == ["best", "batch_size"]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 6])
+@pytest.mark.parametrize("budget", [500, 20_000])
+def test_equal_widths_come_as_near_to_the_budget_as_widths_do(depth, budget):
+    choices = {"loss": "mse"}
+
+    def count(hidden):
+        return count_parameters(fl.mlp(hidden).build(np.zeros((2, 3)), 0))
+
+    widths = equal_widths((X, Y), choices, depth, budget)
+    assert len(widths) == depth
+    assert max(widths) - min(widths) <= 1
+    total = sum(widths)
+    for other in (total - 1, total + 1):
+        spread = tuple(other // depth + (i < other % depth) for i in range(depth))
+        assert abs(count(widths) - budget) <= abs(count(spread) - budget)
+    assert abs(count(widths) / budget - 1) < 0.05
+
+
+def test_depth_0_is_the_linear_model_and_params_may_be_a_number_or_free():
+    found = fl.compare((X, Y), depths=[0, 2], params=300, epochs=1, seeds=1)
+    assert found.columns["hidden"][0] == "(none)"
+    assert found.columns["parameters"][0] == 4
+    assert abs(found.columns["parameters"][1] / 300 - 1) < 0.05
+    free = fl.compare((X, Y), depths=[1, 2], params=None, **QUICK)
+    assert free.columns["hidden"] == ["6", "6, 6"]
+    both = fl.compare((X, Y), depths=[1, 2], widths=[2, 4], epochs=1, seeds=1)
+    assert both.columns["hidden"] == ["2", "4", "2, 2", "4, 4"]
+
+
+def test_networks_of_your_own_by_name():
+    nets = {"straight": fl.Sequential(fl.Dense(1)), "bent": fl.Sequential(fl.Dense(4), fl.Tanh(), fl.Dense(1))}
+    found = fl.compare((X, Y), networks=nets, optimizers=["adam", "sgd"], epochs=2, seeds=1)
+    assert list(zip(found.columns["optimizer"], found.columns["network"], strict=True)) == [
+        ("adam", "straight"),
+        ("adam", "bent"),
+        ("sgd", "straight"),
+        ("sgd", "bent"),
+    ]
+    assert found.columns["parameters"] == [4, 21, 4, 21]
+
+
+@pytest.mark.parametrize(
+    "asked, told",
+    [
+        ({}, "nothing to compare: give depths, widths"),
+        ({"widths": []}, "nothing to compare"),
+        ({"widths": [2], "seeds": 0}, "seeds=0: give a number of starts of at least 1, or a list of seeds"),
+        ({"widths": [2], "seeds": []}, r"seeds=\[\]: give a number of starts"),
+        ({"optimizers": []}, r"optimizer=\[\] leaves nothing to compare"),
+        ({"activation": ["relu"], "epohs": 3}, "no choice is called 'epohs': did you mean 'epochs'"),
+        ({"depths": [1], "params": "same"}, "params='same': give \"equal\", a number of parameters, or None"),
+        ({"depths": [1], "hidden": [(3,), (4,)]}, r"hidden=\[…\] names the layers already"),
+        ({"networks": {"a": fl.Dense(1)}, "dropout": 0.5}, "dropout shapes mlp's network, not one of your own"),
+        ({"optimizers": ["newton"], "learning_rate": 0.1}, r"Newton\(\) finds its steps itself: drop it"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(asked, told):
+    with pytest.raises(ConfigError, match=told):
+        fl.compare((X, Y), **asked)

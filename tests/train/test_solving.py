@@ -1,0 +1,261 @@
+"""Solvers through fit: the same loop, the same objective as the training step, and the closed form."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+import fallline as fl
+from fallline.core.errors import ConfigError, NonFiniteError
+from fallline.losses.penalties import L2
+from fallline.train.events import EpochEnded
+from fallline.train.examples import Examples
+from fallline.train.model import Model
+from fallline.train.objective import TrainingObjective
+from tests.tolerance import TOL, assert_close
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(80, 4))
+NUMBERS = X @ np.array([1.0, -2.0, 0.5, 3.0]) + 1 + 0.3 * RNG.normal(size=80)
+LABELS = X[:, 0] + 0.7 * RNG.normal(size=80) > 0
+AS_FLOATS = {"batch_size": "full", "precision": "float64"}
+
+
+def linear(units=1):
+    return fl.Sequential(fl.Dense(units))
+
+
+def mlp(*, norm=False):
+    between = (fl.BatchNorm(),) if norm else ()
+    return fl.Sequential(fl.Dense(3), *between, fl.Tanh(), fl.Dense(1))
+
+
+def objective_of(network, *, y=LABELS, loss=None, penalties=(), weights=None):
+    w = np.ones(len(X)) if weights is None else weights
+    model = fl.fit(network, (X, y), epochs=0, precision="float64").model
+    encoded = np.asarray(y, np.float64)
+    return TrainingObjective(Model(model.network, loss or model.loss, model.target), Examples(X, encoded, w), penalties)
+
+
+def weights_of(fit):
+    layer = fit.model.network.layers[-1]
+    return np.append(layer.W.ravel(), layer.b)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_the_objective_is_that_of_the_training_step(norm):
+    """One full-batch step of gradient descent at rate 1 moves the weights by the objective's gradient."""
+    weights = RNG.uniform(0.5, 1.5, 80)
+    weights /= weights.mean()
+    objective = objective_of(mlp(norm=norm), penalties=(L2(0.1),), weights=weights)
+    w = objective.weights
+    fit = fl.fit(
+        objective.model.network, (X, LABELS), optimizer=fl.SGD(1.0), epochs=1, l2=0.1, sample_weight=weights,
+        keep_path=True, **AS_FLOATS,
+    )  # fmt: skip
+    value, gradient = objective.gradient(w)
+    assert_close(fit.path[0] - fit.path[1], gradient)
+    assert_close(fit.history["gradient_norm"][1], np.linalg.norm(gradient))
+    assert_close(fit.history["train_loss"][1], value - objective.penalty(w))
+    assert_close(objective.value(w), value)
+    trained = fl.leaves(fit.model.network, "buffer")
+    for path, leaf in fl.leaves(objective.network_at(w), "buffer").items():
+        assert_close(leaf, trained[path])
+
+
+def test_the_hessian_of_a_network_is_the_change_of_its_gradient():
+    objective = objective_of(mlp())
+    w, h = objective.weights, 1e-5
+    H = objective.hessian(w)
+    for j, unit in enumerate(np.eye(len(w))):
+        numeric = (objective.gradient(w + h * unit)[1] - objective.gradient(w - h * unit)[1]) / (2 * h)
+        assert_close(H[j], numeric, "second")
+
+
+def test_newton_needs_one_epoch_for_linear_regression():
+    fit = fl.fit(linear(), (X, NUMBERS), optimizer="newton")
+    assert len(fit.history) == 2
+    assert_close(weights_of(fit), np.linalg.lstsq(np.column_stack([X, np.ones(80)]), NUMBERS, rcond=None)[0])
+
+
+def test_newton_brings_the_gradient_of_logistic_regression_to_1e_10_in_fewer_than_15_epochs():
+    fit = fl.fit(linear(), (X, LABELS), optimizer="newton")
+    assert fit.history[-1]["gradient_norm"] <= 1e-10
+    assert len(fit.history) - 1 < 15
+    assert "within the tolerance" in fit.reason
+    p = 1 / (1 + np.exp(-fit.model.scores(X)))
+    assert np.abs(np.column_stack([X, np.ones(80)]).T @ (p - LABELS)).max() < 80 * 1e-10
+
+
+def test_newton_never_lets_the_objective_rise_also_where_it_is_not_convex():
+    fit = fl.fit(mlp(), (X, LABELS), optimizer="newton", epochs=30, l2=0.01)
+    assert (np.diff(fit.history["objective"]) <= TOL["f64"]).all()
+    assert fit.history["objective"][-1] < fit.history["objective"][0]
+    assert_close(fit.history["objective"][0] - fit.history["train_loss"][0], 0.005 * penalised_squares(mlp()))
+
+
+def penalised_squares(recipe):
+    network = fl.fit(recipe, (X, LABELS), epochs=0, precision="float64").model.network
+    return sum(float((leaf**2).sum()) for leaf in fl.leaves(network, "param").values() if leaf.ndim > 1)
+
+
+def test_three_classes_have_a_flat_direction_and_newton_does_not_mind():
+    classes = np.digitize(X[:, 0] + X[:, 1] * 0.5 + 0.5 * RNG.normal(size=80), [-0.5, 0.5])
+    fit = fl.fit(linear(3), (X, classes), optimizer="newton", epochs=30)
+    assert fit.history[-1]["gradient_norm"] < TOL["step"]
+
+
+def test_precision_follows_the_method_unless_it_is_given():
+    for options, dtype in (({"optimizer": "newton"}, "float64"), ({"optimizer": "sgd"}, "float32"),
+                           ({"optimizer": "newton", "precision": "float32"}, "float32")):  # fmt: skip
+        fit = fl.fit(linear(), (X, NUMBERS), epochs=3, **options)
+        assert fit.model.dtype == np.dtype(dtype)
+    assert_close(
+        fit.history["train_loss"][-1], fl.fit(linear(), (X, NUMBERS), solver="exact").history["train_loss"][-1], "f32"
+    )
+
+
+def test_the_best_validation_weights_are_kept_and_early_stopping_stops():
+    wide = fl.Sequential(fl.Dense(30), fl.Tanh(), fl.Dense(1))
+    fit = fl.fit(wide, (X, LABELS), optimizer="newton", validation=0.4, early_stopping=3, epochs=60)
+    losses = fit.history["validation_loss"]
+    assert fit.best_epoch == np.argmin(losses)
+    assert "has not improved for 3 epochs" in fit.reason
+    assert len(fit.history) - 1 == fit.best_epoch + 3
+
+
+def test_callbacks_and_ctrl_c_work_as_ever():
+    def stop(event):
+        return fl.Stop("enough") if isinstance(event, EpochEnded) and event.row["epoch"] == 2 else None
+
+    assert fl.fit(linear(), (X, NUMBERS), optimizer="random", callbacks=[stop]).reason == "enough"
+
+    def interrupt(event):
+        if isinstance(event, EpochEnded) and event.row["epoch"] == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    fit = fl.fit(linear(), (X, NUMBERS), optimizer="random", callbacks=[interrupt])
+    assert fit.reason == "interrupted"
+    assert len(fit.history) == 3
+
+
+def test_the_same_seed_searches_the_same_way():
+    paths = [
+        fl.fit(linear(), (X, NUMBERS), optimizer="random", epochs=3, seed=s, keep_path=True).path for s in (1, 1, 2)
+    ]
+    assert_close(paths[0], paths[1], "exact")
+    assert np.abs(paths[0] - paths[2]).max() > 0
+
+
+def test_a_step_function_is_no_hindrance_to_random_search():
+    fit = fl.fit(
+        fl.Sequential(fl.Dense(1), fl.Heaviside()), (X, LABELS * 1.0), loss="mse", optimizer="random(0.5)", epochs=4
+    )
+    assert fit.history["train_loss"][-1] < fit.history["train_loss"][0]
+
+
+REFUSED = {
+    r"draws random numbers \(Dropout\).*leave it out": ({"optimizer": "newton"}, (fl.Dropout(0.2), fl.Dense(1))),
+    r"2,401 weights.*take fewer than 2,000": ({"optimizer": "newton"}, (fl.Dense(400), fl.Tanh(), fl.Dense(1))),
+    r"optimizer='sgd' and solver='exact': a solver takes": ({"optimizer": "sgd", "solver": "exact"}, (fl.Dense(1),)),
+    r"no solver is called 'newtn': did you mean 'Newton'": ({"solver": "newtn"}, (fl.Dense(1),)),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_a_solver_cannot_do_is_refused_in_one_line(words):
+    options, layers = REFUSED[words]
+    with pytest.raises(fl.FalllineError, match=words) as caught:
+        fl.fit(fl.Sequential(*layers), (X, NUMBERS), **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_start_without_a_finite_loss_says_so():
+    network = linear().build(fl.spec((2, 4), "float64"), 0)
+    broken = fl.with_leaves(network, {"layers.0.b": np.array([np.nan])})
+    with pytest.raises(NonFiniteError, match="the loss of the starting weights is not finite"):
+        fl.fit(broken, (X, NUMBERS), optimizer="newton")
+
+
+# The closed form.
+
+
+def test_it_is_ridge_regression_with_free_bias_under_l2_and_weights():
+    w = RNG.uniform(0.2, 3.0, 80)
+    fit = fl.fit(linear(), (X, NUMBERS), solver="exact", l2=0.3, sample_weight=w)
+    A, v = np.column_stack([X, np.ones(80)]), w / w.sum()
+    penalty = 0.15 * np.diag([1.0, 1.0, 1.0, 1.0, 0.0])
+    assert_close(weights_of(fit), np.linalg.solve(A.T @ (v[:, None] * A) + penalty, A.T @ (v * NUMBERS)))
+    assert fit.history[-1]["gradient_norm"] < 1e-8
+
+
+def test_a_row_of_weight_two_is_the_row_twice():
+    w = np.ones(80)
+    w[:7] = 2.0
+    weighted = fl.fit(linear(), (X, NUMBERS), solver="exact", sample_weight=w)
+    twice = np.r_[np.arange(80), np.arange(7)]
+    assert_close(weights_of(weighted), weights_of(fl.fit(linear(), (X[twice], NUMBERS[twice]), solver="exact")))
+
+
+def test_several_targets_have_their_solutions_side_by_side():
+    both = np.column_stack([NUMBERS, X[:, 0] ** 2])
+    fit = fl.fit(linear(2), (X, both), solver="exact")
+    expected = np.linalg.lstsq(np.column_stack([X, np.ones(80)]), both, rcond=None)[0]
+    assert_close(fit.model.network.layers[0].W, expected[:4])
+    assert_close(fit.model.network.layers[0].b, expected[4])
+
+
+def test_of_many_solutions_it_is_the_shortest():
+    wide = np.column_stack([X, X[:, :2] + X[:, 2:]])
+    fit = fl.fit(linear(), (wide, NUMBERS), solver="exact")
+    assert_close(weights_of(fit), np.linalg.pinv(np.column_stack([wide, np.ones(80)])) @ NUMBERS)
+    few = fl.fit(linear(), (X[:3], NUMBERS[:3]), solver="exact")
+    assert_close(weights_of(few), np.linalg.pinv(np.column_stack([X[:3], np.ones(3)])) @ NUMBERS[:3])
+    assert_close(few.model.predict(X[:3]), NUMBERS[:3])
+
+
+@pytest.mark.parametrize("features", [fl.PolynomialFeatures(3), fl.RandomFourier(20)])
+def test_fixed_features_before_the_last_layer_keep_the_closed_form(features):
+    fit = fl.fit(fl.Sequential(features, fl.Dense(1)), (X[:, :1], NUMBERS), solver="exact", l2=1e-3)
+    assert fit.history[-1]["gradient_norm"] < 1e-8
+    φ = fit.model.features(X[:, :1])
+    A = np.column_stack([φ, np.ones(80)])
+    penalty = 5e-4 * np.diag([1.0] * φ.shape[1] + [0.0])
+    assert_close(weights_of(fit), np.linalg.solve(A.T @ A / 80 + penalty, A.T @ NUMBERS / 80), "step")
+
+
+def test_rows_go_through_in_chunks_without_changing_the_solution(monkeypatch):
+    whole = weights_of(fl.fit(linear(), (X, NUMBERS), solver="exact", l2=0.1))
+    monkeypatch.setattr("fallline.train.closed_form.ENTRIES", 60)
+    assert_close(weights_of(fl.fit(linear(), (X, NUMBERS), solver="exact", l2=0.1)), whole)
+
+
+def test_the_solution_is_found_in_float64_also_for_a_float32_network():
+    fit = fl.fit(linear(), (X, NUMBERS), solver="exact", precision="float32")
+    exact = fl.fit(linear(), (X, NUMBERS), solver="exact")
+    assert fit.model.dtype == np.float32
+    assert_close(weights_of(fit), weights_of(exact).astype(np.float32), "f32")
+
+
+@pytest.mark.parametrize(
+    "network, options, words",
+    [
+        (mlp(), {}, r"no explicit solution: dL/dW = 0 cannot be solved for W.*depends on layers\.\d\.W"),
+        (fl.Sequential(fl.Dense(2), fl.Dense(1)), {}, "not linear in its weights"),
+        (linear(), {"loss": "mae"}, r"no closed form for AbsoluteError\(\): only the squared error"),
+        (linear(), {"l1": 0.1}, r"no closed form with the penalty L1\(strength=0.1\), only with L2"),
+        (fl.Sequential(fl.Dropout(0.1), fl.Dense(1)), {}, "draws random numbers"),
+    ],
+)
+def test_everything_else_has_no_closed_form_and_the_error_says_why(network, options, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        fl.fit(network, (X, NUMBERS), solver="exact", **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_classes_have_no_closed_form():
+    with pytest.raises(ConfigError, match="no closed form for BinaryCrossEntropy"):
+        fl.fit(linear(), (X, LABELS), solver="exact")
