@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fallline.core.errors import DataError
-from fallline.explain.curves import DPI, WIDTH, plot_history, spread
+from fallline.explain.curves import plot_history
+from fallline.explain.figure import DPI, WIDTH, spread
 from fallline.train.history import History
 from tests.tolerance import TOL, assert_close
 

@@ -1,8 +1,6 @@
-"""Trace: the tables of the board, with the right values."""
+"""Trace: functions, layers and fitted models, every node with its value and partial, as tables and as data."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
@@ -21,101 +19,8 @@ def J(x):
     return J
 
 
-def likelihood(W):
-    ξ1 = -(W * 3.0)
-    ξ2 = fl.exp(ξ1)
-    ξ3 = 1 + ξ2
-    p = 1 / ξ3
-    ξ5 = fl.log(p)
-    L = -1.0 * ξ5
-    return L
-
-
 def network() -> fl.Layer:
     return fl.Sequential(fl.Dense(3), fl.Tanh(), fl.Dense(1)).build(fl.spec((1, 4), "float64"), 0)
-
-
-def test_row_002_every_node_has_its_value_and_its_partial_and_is_visited_once():
-    def double(a):
-        b = a + a
-        c = b + b
-        return c
-
-    traced = fl.trace(double, 1.0)
-    assert [n.name for n in traced] == ["a", "b", "c"]
-    assert_close(traced["a"].partial, 4.0)
-    assert len(traced.table()) == 1 + 4  # dc/dc = 1, and two contributions to each of b and a
-
-
-@pytest.mark.parametrize(
-    "x, value, slope",
-    [(1.0, -0.7649205628, 4.5607917907), (0.5, 0.5424849757, -3.3341464144), (2.0, 0.2451003682, 9.0991485448)],
-)
-def test_row_005_the_users_names_values_and_partials(x, value, slope):
-    traced = fl.trace(J, x)
-    assert [n.name for n in traced] == ["x", "t", "u1", "u2", "u", "J"]
-    assert_close(traced.goal.value, value, "printed")
-    assert_close(traced["x"].partial, slope, "printed")
-
-
-def test_row_005_both_contributions_to_t_are_there():
-    traced = fl.trace(J, 1.0)
-    assert_close(traced["u"].partial, 0.6441246251, "printed")
-    assert_close(traced["t"].partial, 2.2803958953, "printed")
-    steps = [str(s) for s in traced.table().columns["step"]]
-    assert steps == [
-        "dJ/dJ = 1",
-        "dJ/du += dJ/dJ · dJ/du",
-        "dJ/du1 += dJ/du · du/du1",
-        "dJ/du2 += dJ/du · du/du2",
-        "dJ/dt += dJ/du2 · du2/dt",
-        "dJ/dt += dJ/du1 · du1/dt",
-        "dJ/dx += dJ/dt · dt/dx",
-    ]
-
-
-def test_row_012_modules_are_blocks():
-    def blocks(table):
-        return [g for i, g in enumerate(table.groups) if i == 0 or table.groups[i - 1] != g]
-
-    traced = fl.trace(network(), np.ones((1, 4)))
-    assert blocks(traced.table(by="module")) == ["layers.2", "layers.1", "layers.0"]
-    assert "[layers.1]" in traced.table(by="module").text(100)
-
-
-def test_row_013_both_functions_of_a_node():
-    traced = fl.trace(J, 1.0)
-    assert traced["t"].forward_source == "t = x^2"
-    assert traced["t"].partial_source == {"x": "2 · x"}
-    assert traced["u1"].partial_source == {"t": "cos(t)"}
-    assert traced.goal.partial_source == {"u": "−sin(u)"}
-
-
-def test_row_016_the_forward_table_with_the_right_values():
-    traced = fl.trace(likelihood, 3.0)
-    e = math.exp(-9)
-    p = 1 / (1 + e)
-    table = traced.table("forward")
-    running = dict(zip([n.name for n in traced], table.columns["d/dW"], strict=True))
-    assert_close(traced["ξ1"].value, -9.0)
-    assert_close(traced["ξ2"].edges[0].local, e)
-    assert_close(traced["ξ3"].edges[0].local, 1.0)
-    assert_close(traced["p"].edges[0].local, -(p**2))
-    assert_close(traced["ξ5"].edges[0].local, 1 + e)
-    assert_close(traced["L"].edges[0].local, -1.0)
-    wanted = {"ξ1": -3, "ξ2": -3 * e, "ξ3": -3 * e, "p": 3 * e * p**2, "ξ5": 3 * e * p, "L": -3 * e * p}
-    for name, value in wanted.items():
-        assert_close(running[name], float(value))
-
-
-def test_row_017_and_018_both_modes_end_in_the_same_number():
-    traced = fl.trace(likelihood, 3.0)
-    assert_close(traced["W"].partial, -3 / (1 + math.exp(9)))
-    assert_close(traced.tangents("W")["L"], -3 / (1 + math.exp(9)))
-    product = np.prod([n.edges[0].local for n in traced.nodes[1:]])
-    assert_close(product, traced["W"].partial)
-    assert "dL/dW = −0.000370183728" in traced.table().text(100)
-    assert "dL/dW = −0.000370183728" in traced.table("forward").text(100)
 
 
 def test_a_models_parameters_and_layers_are_named_by_path():
@@ -179,3 +84,86 @@ def test_bad_questions_are_answered():
         fl.trace(lambda x: x * 2.0, np.ones(3))
     with pytest.raises(ShapeError, match="forward mode follows one number"):
         fl.trace(lambda x: x.sum(), np.ones(3)).table("forward", wrt="x")
+
+
+@pytest.mark.parametrize("entry", ["layers.0.W[2, 1]", "layers.2.b[0]", "x[0, 3]", "layers.1[0, 2]"])
+def test_forward_mode_follows_one_entry_of_an_array(entry):
+    traced = fl.trace(network(), np.linspace(-1, 1, 4)[None, :])
+    node, index = traced.entry(entry)
+    table = traced.table("forward", wrt=entry)
+    assert_close(table.columns[f"d/d{entry}"][-1].item(), node.partial[index])
+    assert table.title.endswith(entry)
+
+
+def test_forward_mode_begins_with_a_single_number_or_the_first_entry():
+    assert "d/dlayers.2.b" in fl.trace(network(), np.ones((1, 4))).table("forward").columns
+    assert "d/dW[0, 0]" in fl.trace(lambda n, W: fl.sum(W * W), np.arange(3), np.ones((2, 2))).table("forward").columns
+
+
+def test_an_entry_that_is_not_there_is_refused():
+    traced = fl.trace(network(), np.ones((1, 4)))
+    for entry in ("layers.0.W[4, 0]", "layers.0.W[0]"):
+        with pytest.raises(ShapeError, match=r"layers\.0\.W has shape \(4, 3\), give one index for each axis"):
+            traced.table("forward", wrt=entry)
+
+
+def test_a_variable_keeps_the_shape_that_it_has_in_the_function():
+    def f(W, x):
+        a = W @ x
+        r = fl.reshape(a, (3, 1))
+        s = fl.sum(r * r)
+        return s
+
+    W, x = np.arange(6.0).reshape(3, 2), np.array([1.0, -1.0])
+    traced = fl.trace(f, W, x)
+    assert traced["a"].forward_source == "a = W @ x"
+    assert_close(traced["a"].value, W @ x)
+    assert_close(traced["a"].partial, 2 * W @ x)
+    assert traced["r"].value.shape == (3, 1)
+    assert_close(traced.tangents("W[1, 0]")["a"], np.array([0.0, 1.0, 0.0]))
+
+
+def test_a_variable_that_changes_its_value_names_the_input_and_the_result_is_the_goal():
+    def f(x):
+        for _ in range(3):
+            x = fl.sin(x)
+        return x
+
+    assert [n.name for n in fl.trace(f, 1.0)] == ["x", "v1", "v2", "J"]
+
+
+def test_the_callers_name_counts_more_than_that_of_an_inner_function():
+    def inner(z):
+        return fl.tanh(z)
+
+    def f(w):
+        score = w * 2.0
+        y = inner(score)
+        return y
+
+    assert [n.name for n in fl.trace(f, 1.0)] == ["w", "score", "y"]
+
+
+def test_short_words_stand_where_the_full_ones_do_not_fit():
+    table = fl.trace(network(), np.ones((1, 4))).table()
+    assert "dJ/dlayers.2.b += dJ/dJ · dJ/dlayers.2.b" in table.text(200)
+    narrow = table.text(80)
+    assert "∂u stands for dJ/du" in narrow
+    assert "∂layers.2.W += layers.1ᵀ @ ∂v2" in narrow
+    assert "∂layers.0 += ∂layers.1 · (1 − la…" in narrow  # the longest formula is cut
+
+
+def test_tables_are_data():
+    frame = fl.trace(J, 1.0).table().frame()
+    assert frame["step"].to_list()[1] == "dJ/du += dJ/dJ · dJ/du"
+    assert frame["sum so far"].dtype.is_float()
+    assert_close(frame["sum so far"][-1], 4.5607917907, "printed")
+    assert frame["its value"].null_count() == 1  # dJ/dJ = 1 has no partial
+    grouped = fl.trace(network(), np.ones((1, 4))).table(by="module").frame()
+    assert grouped["group"].to_list()[0] == "layers.2"
+    assert isinstance(list(grouped["sum so far"])[-1], list)
+
+
+def test_a_function_without_a_result_is_refused():
+    with pytest.raises(ShapeError, match="given nothing"):
+        fl.trace(lambda x: None, 1.0)

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from fallline.core.errors import DataError, UnknownNameError
 from fallline.core.views import VIEWS
+from fallline.explain.figure import (
+    BLUE,
+    GREEN,
+    INK,
+    LINE,
+    OLIVE,
+    ORANGE,
+    PINK,
+    SKY,
+    STEPS,
+    TEXT,
+    WIDTH,
+    dress,
+    finish,
+    look,
+    new_picture,
+    round_ticks,
+    spread,
+)
 from fallline.train.history import History
 from fallline.train.metrics import METRICS, metric_label
 
-# Blue and orange of the Okabe-Ito palette, which colour-blind readers can tell apart, and its next two.
-COLORS = {"train": "#0072B2", "validation": "#D55E00", "other": ("#009E73", "#CC79A7", "#7A6A00", "#56B4E9")}
-INK, FAINT = "#333333", "#D9D9D9"
-DPI = 150
-WIDTH = 7.0  # inches
-TEXT = 10.5  # points: readable where the picture fills half a slide
-LINE = 1.3
+COLORS = {"train": BLUE, "validation": ORANGE}
+OTHERS = (GREEN, PINK, OLIVE, SKY)
 LOG_RATIO = 20.0  # a log scale pays when the largest loss is so many times the smallest
-STEPS = [1, 2, 5, 10]  # of the ticks
 LABEL_GAP = 1.25  # distance of two labels in lines of text
 
 
@@ -39,15 +50,6 @@ class Curve(NamedTuple):
     color: str
 
 
-class Picture(Figure):
-    """A figure that a notebook shows by itself, without pyplot."""
-
-    def _repr_png_(self) -> bytes:
-        data = BytesIO()
-        self.savefig(data, format="png", dpi=DPI)
-        return data.getvalue()
-
-
 def plot_history(history: History, path: str | Path | None = None) -> Figure:
     """Losses over epochs with the best epoch marked; below them the metrics and, where it changes, the learning rate.
 
@@ -55,11 +57,14 @@ def plot_history(history: History, path: str | Path | None = None) -> Figure:
     """
     if not len(history):
         raise DataError("the history has no rows: train at least one epoch before plotting")
+    with look():
+        return finish(_drawn(history), path)
+
+
+def _drawn(history: History) -> Figure:
     panels = _panels(history)
     heights = [3.0, *(2.0 if title != "learning rate" else 1.1 for title, _ in panels[1:])]
-    figure = Picture(figsize=(WIDTH, sum(heights) + 0.75), facecolor="white")
-    figure.set_layout_engine("none")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_picture(sum(heights) + 0.75, layout="none")
     grid = figure.add_gridspec(len(panels), 1, height_ratios=heights, hspace=0.34 / math.sqrt(len(panels)))
     tall = figure.get_figheight()
     figure.subplots_adjust(left=0.115, top=1 - 0.38 / tall, bottom=0.55 / tall)
@@ -67,18 +72,15 @@ def plot_history(history: History, path: str | Path | None = None) -> Figure:
     first: Axes | None = None
     for i, (title, curves) in enumerate(panels):
         axes = figure.add_subplot(grid[i], sharex=first)
-        first = first or axes
-        _dress(axes, title, last=i == len(panels) - 1)
+        first, last = first or axes, i == len(panels) - 1
+        dress(axes, title, "epoch" if last else "", grid="y").tick_params(labelbottom=last)
         _draw(axes, epochs, curves, best)
         _scale(axes, title, curves)
     assert first is not None
     _scale_epochs(first, epochs)
     _say_best(first, history, best)
-    widths = [_label_ends(axes, epochs, curves, canvas) for axes, (_, curves) in zip(figure.axes, panels, strict=True)]
+    widths = [_label_ends(axes, epochs, curves) for axes, (_, curves) in zip(figure.axes, panels, strict=True)]
     figure.subplots_adjust(right=1 - (max(widths) + 0.3) / WIDTH)
-    if path is not None:
-        path = Path(path)
-        figure.savefig(path, dpi=DPI, format=path.suffix[1:] or "png")
     return figure
 
 
@@ -106,13 +108,12 @@ def _metrics(history: History) -> tuple[str, list[Curve]]:
     part = next((p for p, names in by_part.items() if names), "")
     rising = [n for n in by_part[part] if METRICS[n].better == "higher"]
     chosen = (rising or [n for n in by_part[part] if n not in ("log_loss", "mse")])[:4]
-    colors = COLORS["other"]
-    curves = [Curve(metric_label(n), history[part + n], colors[i]) for i, n in enumerate(chosen)]
+    curves = [Curve(metric_label(n), history[part + n], OTHERS[i]) for i, n in enumerate(chosen)]
     return part.replace("_", " ") + (curves[0].label if len(curves) == 1 else "metrics"), curves
 
 
 def _curve(history: History, column: str, part: str) -> Curve:
-    return Curve(part, history[column], str(COLORS[part]))
+    return Curve(part, history[column], COLORS[part])
 
 
 def _best(history: History) -> dict[str, Any] | None:
@@ -120,22 +121,6 @@ def _best(history: History) -> dict[str, Any] | None:
         return history.best()
     except (DataError, UnknownNameError):
         return None
-
-
-def _dress(axes: Axes, title: str, *, last: bool) -> None:
-    """Two thin axes, faint horizontal lines, the panel's name above it."""
-    axes.set_facecolor("white")
-    axes.set_title(title, loc="left", fontsize=TEXT, color=INK, pad=6, fontweight="bold")
-    axes.grid(axis="y", color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set(color=INK, linewidth=0.7)
-    axes.tick_params(which="both", labelsize=TEXT - 1, colors=INK, width=0.7, length=3, labelbottom=last)
-    axes.tick_params(which="minor", length=1.5)
-    if last:
-        axes.set_xlabel("epoch", fontsize=TEXT, color=INK)
 
 
 def _draw(axes: Axes, epochs: np.ndarray, curves: Sequence[Curve], best: dict[str, Any] | None) -> None:
@@ -160,8 +145,7 @@ def _scale(axes: Axes, title: str, curves: Sequence[Curve]) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         return
-    axes.yaxis.set_major_locator(MaxNLocator(6 if title == "loss" else 4, steps=STEPS, min_n_ticks=2))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if abs(v) > 1e-12 else "0"))
+    round_ticks(axes.yaxis, 6 if title == "loss" else 4)
     later = np.concatenate([c.values[1:] for c in curves]) if curves else values
     later = later[np.isfinite(later)]
     if title not in ("loss", "learning rate") and later.size > 5:
@@ -194,7 +178,7 @@ def _say_best(axes: Axes, history: History, best: dict[str, Any] | None) -> None
     )  # fmt: skip
 
 
-def _label_ends(axes: Axes, epochs: np.ndarray, curves: Sequence[Curve], canvas: FigureCanvasAgg) -> float:
+def _label_ends(axes: Axes, epochs: np.ndarray, curves: Sequence[Curve]) -> float:
     """The name and last value of each curve at its end, in its color, moved apart where they would overlap.
 
     returns  the width of the longest, inches
@@ -213,19 +197,5 @@ def _label_ends(axes: Axes, epochs: np.ndarray, curves: Sequence[Curve], canvas:
         text = f"{curve.label} {value:.3g}".strip()
         place = axes.transAxes.inverted().transform((0, y_pixel))[1]
         drawn = axes.text(1.015, place, text, transform=axes.transAxes, color=curve.color, fontsize=TEXT, va="center")
-        width = max(width, drawn.get_window_extent(canvas.get_renderer()).width / axes.figure.dpi)
+        width = max(width, drawn.get_window_extent().width / axes.figure.dpi)
     return width
-
-
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The positions nearest to the wanted ones (both ascending) that are `gap` apart, in low..high if there is room."""
-    placed: list[list[float]] = []  # blocks of touching labels: [sum of (wanted - offset), count]
-    for i, y in enumerate(wanted):
-        placed.append([min(max(y, low), high) - i * gap, 1])
-        while len(placed) > 1 and placed[-2][0] / placed[-2][1] > placed[-1][0] / placed[-1][1]:
-            total, count = placed.pop()
-            placed[-1][0] += total
-            placed[-1][1] += count
-    start = [block[0] / block[1] for block in placed for _ in range(int(block[1]))]
-    top = high - (len(wanted) - 1) * gap
-    return [max(min(s, top), low) + i * gap for i, s in enumerate(start)]

@@ -3,63 +3,53 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
-from itertools import pairwise
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from fallline.core.errors import ConfigError
 from fallline.core.numbers import number_text
-from fallline.explain.layout import place
+from fallline.explain.boxes import CHARACTER, Box, box_of, columns, symbol
+from fallline.explain.groups import Flow, Group, Level, Wiring, grouped
+from fallline.explain.layout import PASSAGE, Layout, place
+from fallline.explain.page import COLOURS, beside, page
+from fallline.explain.shapes import SAMPLES, box_shape, edge_shape, legend, legend_size, sample
 
 if TYPE_CHECKING:
-    from fallline.explain.trace import Node, Trace
+    from fallline.explain.trace import Trace
 
-CHARACTER = 7.25  # width of one character of the 12 px monospace face, rounded up
-HEIGHT, PADDING, LINE = 58.0, 12.0, 16.0
-LONGEST = 36  # characters of a formula that are shown; hovering shows all
-INPUT = "input"
-MOST_NODES = 300  # a larger graph is drawn by its layers
-
-_STYLE = """
-:root {
-  color-scheme: light dark;
-  --ink: #1b1f24; --paper: #ffffff; --box: #f6f8fa; --edge: #8a94a0; --flow: #c2410c; --in: #e8f1fb;
-}
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --paper: #0d1117; --box: #1b222c; --edge: #6b7682; --flow: #fb923c; --in: #14283f; }
-}
-.graph {
-  background: var(--paper);
-  font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
-}
-.graph text { fill: var(--ink); }
-.graph .name { font-weight: 600; }
-.graph .partial { fill: var(--flow); }
-.graph rect { fill: var(--box); stroke: var(--edge); }
-.graph .input rect { fill: var(--in); }
-.graph path { fill: none; stroke: var(--edge); }
-.graph .flow { stroke: var(--flow); }
-"""
+MOST_NODES = 300  # a larger graph is drawn by its layers, and the middle of long rows as one box
+MOST_OPENED = 1500  # of a larger graph, the boxes that stand for a long row open once at most
+GAP, RISE, HEAD = 24.0, 38.0, 26.0  # between boxes, between ranks, height of the title of an open group
+HINT = "point at a node, or step to it with the Tab key"
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing of a trace: `svg` by itself, `html` a page that needs nothing else; shown by itself in a notebook."""
+    """A drawing of a trace: `svg` by itself, `html` a page that needs nothing else; shown by itself in a notebook.
+
+    body, style  what makes the page, to be put into another one: page(title, body, style=style)
+    """
 
     svg: str
     title: str
+    build: Callable[[], str] = field(repr=False, compare=False)
+
+    @cached_property
+    def body(self) -> str:
+        return self.build()
+
+    @property
+    def style(self) -> str:
+        return _style({name: f"var(--{name})" for name in COLOURS}) + beside("drawing.css")
 
     @property
     def html(self) -> str:
-        title = html.escape(self.title)
-        return (
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-            "<style>body { margin: 1rem; background: var(--paper); color: var(--ink); font-family: sans-serif }</style>"
-            f"</head><body><h1>{title}</h1>{self.svg}</body></html>"
-        )
+        return page(self.title, self.body, style=self.style)
 
     def save(self, path: str | Path) -> Path:
         """Writes .svg or .html, by the suffix."""
@@ -76,123 +66,169 @@ class Drawing:
         return self.svg
 
 
-@dataclass(frozen=True)
-class _Box:
-    """One box: two lines of text, the words that hovering shows, and how much gradient flows through it."""
-
-    first: str
-    second: str
-    third: str
-    words: str
-    partial: Any
-    is_input: bool
-
-    @property
-    def width(self) -> float:
-        return max(map(len, (self.first, self.second, self.third))) * CHARACTER + 2 * PADDING
-
-
 def draw(trace: Trace, by: str | None = None) -> Drawing:
     """The graph from the inputs at the top to the goal at the bottom.
 
-    Each box holds a node's formula, its value and, in colour, the partial derivative of the goal; the coloured line
-    over an edge is as strong as the derivative that arrives at its upper end.   by  "module": one box a layer
+    Each box holds a node's formula, its value and the partial derivative of the goal. Over an edge lies what flows
+    back along it, dJ/dv · dv/du: blue is positive, orange negative, stripes show the share of both in an array; ten
+    times as much is thicker by a step.
+
+    by  "module": one box a layer, which opens in the page
     """
     if by not in (None, "module"):
         raise ConfigError(f"by={by!r}: pass by='module', or leave it out")
-    boxes, edges = _by_module(trace) if by or len(trace) > MOST_NODES else _by_node(trace)
-    layout = place([b.width for b in boxes], edges)
-    strongest = max((_size(b.partial) for b in boxes), default=0.0) or 1.0
-    flows = [_size(boxes[a].partial) / strongest for a, _ in edges]
-    parts = [_edge(route, flow) for route, flow in zip(layout.routes, flows, strict=True)]
-    parts += [_node(box, *centre) for box, centre in zip(boxes, layout.centres, strict=True)]
-    width, height = f"{layout.width:.0f}", f"{layout.height:.0f}"
-    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    frame = f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" role="img" {size}>'
+    sketch = _Sketch(trace, by == "module" or len(trace) > MOST_NODES)
     goal = f"{trace.goal.name} = {number_text(trace.goal.value)}"
-    return Drawing(f"{frame}<style>{_STYLE}</style>{''.join(parts)}</svg>", goal)
+    return Drawing(sketch.svg(), goal, sketch.body)
 
 
-def _by_node(trace: Trace) -> tuple[list[_Box], list[tuple[int, int]]]:
-    number = {n.name: i for i, n in enumerate(trace.nodes)}
-    boxes = [_box(n, trace.goal.name) for n in trace.nodes]
-    edges = [(number[name], number[n.name]) for n in trace.nodes for name in n.operands]
-    return boxes, sorted(set(edges))
+class _Sketch:
+    """The pieces of a drawing: its outermost level by itself, or with everything that can be opened."""
+
+    def __init__(self, trace: Trace, by_group: bool):
+        self.trace = trace
+        self.wiring = Wiring(trace)
+        self.whole = self.wiring.level(grouped(trace) if by_group else trace.nodes)
+        flows = list(self.whole.lines.values())
+        if len(trace) <= MOST_OPENED:  # also those that open groups show
+            flows += [Flow().add(*found) for found in self.wiring.contributions.values()]
+        self.strongest = max((flow.size for flow in flows), default=0.0)
+
+    def svg(self) -> str:
+        """Every group folded, no script, a legend below."""
+        boxes, layout = self._laid_out(self.whole)
+        goal = self.trace.goal.name
+        (wide, high), top = legend_size(goal), layout.height
+        width, height = max(layout.width, wide + 2 * GAP), top + high
+        parts = [self._edges(self.whole, layout)]
+        for i, box in enumerate(boxes):
+            if box is not None:
+                parts.append(f'<g class="node {box.kind}" {_at(layout, i)}>{box_shape(box)}</g>')
+        light, dark = ({name: pair[i] for name, pair in COLOURS.items()} for i in (0, 1))
+        style = f"{_style(light)}@media (prefers-color-scheme: dark) {{\n{_style(dark)}}}\n"
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" role="img" viewBox="0 0 {width:.0f} {height:.0f}" '
+            f'width="{width:.0f}" height="{height:.0f}"><style>\n{style}</style><rect class="paper" width="100%" '
+            f'height="100%"/><g transform="translate({(width - layout.width) / 2:.1f})">{"".join(parts)}</g>'
+            f"{legend(goal, (width - wide) / 2, top)}</svg>"
+        )
+
+    def body(self) -> str:
+        """The drawing with what the page adds: groups that open, what is said about a node, a legend, zoom."""
+        levels: list[dict[str, Any]] = []
+        inside = self._opened(self.whole, levels, 0)
+        data = json.dumps({"gap": GAP, "rise": RISE, "head": HEAD, "levels": levels}).replace("</", "<\\/")
+        goal, short = html.escape(self.trace.goal.name), html.escape(symbol(self.trace.goal.name))
+        note = f"<p>{html.escape(self.trace.note)}</p>" if self.trace.note else ""
+        lines = "".join(
+            f'<li><svg class="graph" width="36" height="16" aria-hidden="true">{sample(kind)}</svg>{words}</li>'
+            for kind, words in zip(SAMPLES, ("positive", "negative", "an array with both, by their share"), strict=True)
+        )
+        return (
+            f'{note}<div class="drawing"><div class="tools"></div><div class="view" tabindex="0" role="group" '
+            f'aria-label="graph"><svg class="graph" role="group">{inside}</svg></div><aside>'
+            f'<div class="details mono" aria-live="polite"><p class="hint">{HINT}</p></div><ul class="legend">'
+            f"<li>In a box: formula, value, and {short}, the derivative of {goal} by the node.</li>"
+            f"<li>Values flow down; over an edge lies the derivative that flows back:</li>{lines}"
+            f"<li>Thicker by a step: ten times as much; the thickest is {number_text(self.strongest, 3)}.</li>"
+            f'</ul></aside><script type="application/json">{data}</script><script>\n((drawing) => {{\n'
+            f"{beside('drawing.js')}}})(document.currentScript.parentElement);\n</script></div>"
+        )
+
+    def _opened(self, level: Level, levels: list[dict[str, Any]], runs: int) -> str:
+        """The SVG of a level and of what can be opened in it; what the script needs to know is put into `levels`.
+
+        runs  around this level: groups that are no layers
+        """
+        number = len(levels)
+        levels.append({})
+        boxes, layout = self._laid_out(level)
+        parts, inner, children = [], [-1] * len(layout.sizes), {}
+        for i, (member, box) in enumerate(zip(level.boxes, boxes, strict=True)):
+            if box is None:
+                continue
+            if isinstance(member, Group) and self._opens(member, runs):
+                inner[i] = len(levels)
+                children[i], anchor = self._inside(member, level, layout, i)
+                content = self._opened(children[i], levels, runs + (not member.is_layer))
+                levels[inner[i]] |= {"title": round(columns(member.title) * CHARACTER + 42), "port": anchor}
+                parts.append(f'<g class="fold" data-slot="{i}" {_at(layout, i)}>{_fold(member, box, content)}</g>')
+            else:
+                focus = f'tabindex="0" role="img" data-slot="{i}" {_at(layout, i)}'
+                parts.append(f'<g class="node {box.kind}" {focus}>{box_shape(box)}</g>')
+        lines = [
+            [path, children[a].bottom[b] if a in children else -1, children[b].top[a] if b in children else -1]
+            for (a, b), _, path in self._lines(level, layout)
+        ]
+        levels[number] = _record(level, layout, inner, lines)
+        return (
+            f'<g data-level="{number}"><g class="edges">{self._edges(level, layout)}</g>'
+            f'<g class="boxes">{"".join(parts)}</g></g>'
+        )
+
+    def _inside(self, group: Group, level: Level, layout: Layout, box: int) -> tuple[Level, int]:
+        """The level of an open group, its ports above in the order in which the edges arrive, and the port that stands
+        where the middle of the folded box was: that of the straightest edge."""
+        inside = self.wiring.level(group.members, level)
+        paths = zip(level.lines, layout.paths, strict=True)
+        arrival = {a: layout.x[path[-2]] for (a, b), path in paths if b == box}
+        inside.top = dict(sorted(inside.top.items(), key=lambda port: arrival[port[0]]))
+        nearest = min(inside.top, key=lambda a: abs(arrival[a] - layout.x[box]), default=None)
+        return inside, -1 if nearest is None else inside.top[nearest]
+
+    def _opens(self, group: Group, runs: int) -> bool:
+        """Layers do; of a long row everything in a small graph, once in a large one."""
+        if group.is_layer or len(self.trace) <= MOST_OPENED:
+            return True
+        return not runs and all(isinstance(m, Group) for m in group.members)
+
+    def _laid_out(self, level: Level) -> tuple[list[Box | None], Layout]:
+        boxes = [None if m is None else box_of(m, self.trace) for m in level.boxes]
+        sizes = [PASSAGE if b is None else (b.width, b.height) for b in boxes]
+        bottom = list(dict.fromkeys(level.bottom.values()))
+        return boxes, place(sizes, list(level.lines), top=list(level.top.values()), bottom=bottom, gap=GAP, rise=RISE)
+
+    def _lines(self, level: Level, layout: Layout) -> list[tuple[tuple[int, int], Flow, list[int]]]:
+        """The strongest ones last, so that they lie over the others."""
+        found = [(ends, flow, path) for (ends, flow), path in zip(level.lines.items(), layout.paths, strict=True)]
+        return sorted(found, key=lambda item: item[1].size)
+
+    def _edges(self, level: Level, layout: Layout) -> str:
+        lines = self._lines(level, layout)
+        return "".join(edge_shape(layout.stretches(path), flow, self.strongest) for _, flow, path in lines)
 
 
-def _box(node: Node, goal: str) -> _Box:
-    partial = "" if node.partial is None else f"d{goal}/d{node.name} = {number_text(node.partial)}"
-    lines = [node.forward_source, f"value {number_text(node.value)}", partial or "no derivative"]
-    rules = [f"d{node.name}/d{e.operand} = {e.text}" for e in node.edges if e.local is not None]
-    first, second, third = map(_short, (node.forward_source, number_text(node.value, 6), _brief(node, goal)))
-    return _Box(first, second, third, "\n".join([*lines, *rules]), node.partial, node.node.op.name == "input")
+def _style(colours: dict[str, str]) -> str:
+    return Template(beside("graph.css")).substitute(colours)
 
 
-def _brief(node: Node, goal: str) -> str:
-    return "" if node.partial is None else f"∂{goal} {number_text(node.partial, 6)}"
+def _at(layout: Layout, slot: int) -> str:
+    x, y = layout.centre(slot)
+    return f'transform="translate({x:.1f},{y:.1f})"'
 
 
-def _by_module(trace: Trace) -> tuple[list[_Box], list[tuple[int, int]]]:
-    """One box for each layer with its parameters, and one for the other inputs."""
-    home = _homes(trace)
-    members: dict[str, list[Node]] = {}
-    for node in trace.nodes:
-        members.setdefault(home[node.name], []).append(node)
-    names = sorted(members, key=lambda m: (m != INPUT, max(n.node.number for n in members[m])))
-    number = {m: i for i, m in enumerate(names)}
-    boxes = [_module_box(name, members[name], trace.goal.name) for name in names]
-    pairs = {(number[home[o]], number[home[n.name]]) for n in trace.nodes for o in n.operands}
-    return boxes, sorted((a, b) for a, b in pairs if a < b)
+def _record(level: Level, layout: Layout, inner: list[int], lines: list[Any]) -> dict[str, Any]:
+    """What the script knows about a level: slots are [x, width, height, level inside], lines [path, port, port]."""
+    places = zip(layout.x, layout.sizes, inner, strict=True)
+    return {
+        "rows": layout.rows,
+        "slots": [[round(x, 1), round(width, 1), height, i] for x, (width, height), i in places],
+        "lines": lines,
+        "top": list(level.top.values()),
+        "bottom": list(dict.fromkeys(level.bottom.values())),
+        "title": 0,
+        "port": -1,
+    }
 
 
-def _homes(trace: Trace) -> dict[str, str]:
-    """The module of each node; a parameter belongs to the layer whose path its name begins with."""
-    home = {n.name: INPUT if n.node.op.name == "input" else n.where or "outside the layers" for n in trace.nodes}
-    for node in trace.nodes:
-        for name in node.operands:
-            if node.where and home[name] == INPUT and name.startswith(f"{node.where}."):
-                home[name] = node.where
-    return home
-
-
-def _module_box(name: str, nodes: list[Node], goal: str) -> _Box:
-    """The box of a module: its last node's value and partial; hovering shows the formulas of its nodes."""
-    last, words = nodes[-1], "\n".join(n.forward_source for n in nodes[:40])
-    title = f"{name}: {len(nodes)} node{'s' * (len(nodes) != 1)}"
-    if name == INPUT and len(nodes) > 1:
-        return _Box(title, "", "", words, None, True)
-    second, third = _short(number_text(last.value, 6)), _short(_brief(last, goal))
-    return _Box(title, second, third, words, last.partial, name == INPUT)
-
-
-def _size(partial: Any) -> float:
-    return 0.0 if partial is None or not np.size(partial) else float(np.sqrt(np.mean(np.square(partial))))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-def _node(box: _Box, x: float, y: float) -> str:
-    left, top = x - box.width / 2, y - HEIGHT / 2
-    lines = [("name", box.first), ("value", box.second), ("partial", box.third)]
-    texts = "".join(
-        f'<text class="{kind}" x="{left + PADDING:.1f}" y="{top + LINE * (i + 1):.1f}">{html.escape(text)}</text>'
-        for i, (kind, text) in enumerate(lines)
-        if text
+def _fold(group: Group, box: Box, content: str) -> str:
+    """A box that opens: its folded shape, and the frame with its title that takes its place."""
+    wide = columns(group.title) * CHARACTER
+    return (
+        '<g class="node group folded" tabindex="0" role="button" aria-expanded="false">'
+        f'{box_shape(box, opens=True)}</g><g class="opened"><rect class="frame" rx="8"/>'
+        '<g class="heading" tabindex="0" role="button" '
+        f'aria-expanded="true"><title>{html.escape(box.words)}</title><rect x="6" y="4" width="{wide + 30:.1f}" '
+        f'height="20" rx="5"/><text class="name" x="12" y="18" data-room="{wide + 18:.1f}">▾ {html.escape(group.title)}'
+        f"</text></g>{content}</g>"
     )
-    kind = "node input" if box.is_input else "node"
-    frame = f'<rect x="{left:.1f}" y="{top:.1f}" width="{box.width:.1f}" height="{HEIGHT:.0f}" rx="6"/>'
-    return f'<g class="{kind}"><title>{html.escape(box.words)}</title>{frame}{texts}</g>'
-
-
-def _edge(route: list[tuple[float, float]], strength: float) -> str:
-    """A smooth line down from box to box; over it the flow of the gradient, as wide and strong as it is."""
-    half = HEIGHT / 2
-    d = f"M{route[0][0]:.1f},{route[0][1] + half:.1f}"
-    for (x0, y0), (x1, y1) in pairwise(route):  # straight past the boxes of a rank, bent between the ranks
-        middle = (y0 + y1) / 2
-        d += f" L{x0:.1f},{y0 + half:.1f} C{x0:.1f},{middle:.1f} {x1:.1f},{middle:.1f} {x1:.1f},{y1 - half:.1f}"
-    if not strength:
-        return f'<path d="{d}"/>'
-    return f'<path d="{d}"/><path class="flow" d="{d}" stroke-width="{1 + 2 * strength:.2f}" opacity="{strength:.2f}"/>'

@@ -2,155 +2,92 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections import ChainMap
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fallline.autodiff.forward import pushforward
-from fallline.autodiff.reverse import depends_on, pullback
+from fallline.autodiff.reverse import depends_on
 from fallline.core.errors import ConfigError, ShapeError
 from fallline.core.listing import Listing
 from fallline.core.registry import nearest
-from fallline.core.tree import leaves, map_leaves, with_leaves
+from fallline.explain.capture import capture
+from fallline.explain.chain import chain_table
 from fallline.explain.draw import Drawing, draw
-from fallline.explain.expression import SILENT, call_words, in_words
+from fallline.explain.flow import Part, flow_back, flow_forward, source_of, values_of
+from fallline.explain.naming import all_names, is_shown, pass_names_on
+from fallline.explain.node import Edge, Node, rule_words
+from fallline.explain.opening import open_table
+from fallline.explain.storage import MemoryReport, memory_report
 from fallline.explain.tables import forward_table, reverse_table
-from fallline.graph.op import as_value, new_input
 from fallline.graph.program import Program
 from fallline.graph.value import Value
+from fallline.losses.loss import Loss
 from fallline.nn.layer import Layer
-from fallline.nn.run import Run
+from fallline.train.model import Model
 
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One intermediate quantity.
-
-    name     the user's own variable name where the function gave one, the parameter's path, else v1, v2 …
-    formula  one op, in terms of the names of its operands
-    value    its value
-    partial  derivative of the goal with respect to it; None where the goal does not depend on it
-    operands names of the nodes that it is computed from
-    where    path of the layer that made it, "" outside a model
-    edges    one for each operand through which the derivative flows
-    """
-
-    name: str
-    formula: str
-    value: np.ndarray
-    partial: np.ndarray | None
-    where: str
-    node: Value = field(repr=False)
-    operands: tuple[str, ...] = ()
-    edges: tuple[Edge, ...] = field(default=(), repr=False)
-
-    @property
-    def forward_source(self) -> str:
-        """The function that gives the value, as text: "u = sin(t)"."""
-        return self.name if self.node.op.name == "input" else f"{self.name} = {self.formula}"
-
-    @property
-    def partial_source(self) -> dict[str, str]:
-        """For each operand the function that gives the partial derivative, as text: {"t": "cos(t)"}."""
-        return {e.operand: e.text for e in self.edges}
-
-
-@dataclass(frozen=True, eq=False)
-class Edge:
-    """How the derivative flows from a node to one of its operands.
-
-    text          the partial d(node)/d(operand) as a formula; for an op that mixes entries (a product of matrices,
-                  a sum) the whole contribution dJ/d(node) · d(node)/d(operand)
-    local         the partial's value, None for an op that mixes entries
-    contribution  dJ/d(node) · d(node)/d(operand), which is added to dJ/d(operand)
-    """
-
-    operand: str
-    local: np.ndarray | None
-    contribution: np.ndarray
-    words: Callable[[], str] = field(repr=False)
-
-    @cached_property
-    def text(self) -> str:
-        return self.words()
+MOST_UNNAMED = 60  # nodes of a graph whose chain rule is written with v1, v2 …
+_ENTRY = re.compile(r"(.+)\[([-\d,\s]+)\]")  # "W[0, 1]"
 
 
 class Trace:
     """A program with the value of every node and the partial derivative of the goal with respect to it.
 
-    nodes  in the order of the forward pass: inputs, then everything that is computed; constants stand in the formulas
-    goal   the node of the result
+    nodes    in the order of the forward pass: inputs, then everything that is computed; constants stand in the formulas
+    goal     the node of the result
+    program  what was run
+    note     what the result stands for, in a sentence, where it is not plain
+    labels   names along the last axis of an input: {"x": ("Age", "Sex")}
     """
 
-    def __init__(self, program: Program, arrays: Sequence[np.ndarray], names: dict[int, str]):
-        self.program = program
-        self._arrays = list(arrays)
-        out = _one_number(program)
-        kept = [v for v in program.order if v is out or v.op.name not in ("constant", *SILENT)]
-        active = depends_on(program.order, [v for v in program.inputs if v.spec.is_float])
-        wrt = [v for v in kept if id(v) in active]
-        self._names = _all_names(kept, {id(out): "J", **names})
-        partials = dict(zip(map(id, wrt), pullback([out], [np.ones(out.shape, out.dtype)], wrt), strict=True))
-        flows = [flow for v in wrt for flow in self._flows(v, partials, self._names[id(out)])]
-        wanted = [*kept, *partials.values(), *(f.local for f in flows), *(f.contribution for f in flows)]
-        values = iter(Program(program.inputs, wanted).run(*arrays))
-        computed = {id(v): next(values) for v in kept}
-        derived = {key: next(values) for key in partials}
-        local = [next(values) for _ in flows]
-        edges: dict[int, list[Edge]] = {}
-        for flow, number, contribution in zip(flows, local, values, strict=True):
-            edge = Edge(flow.operand, number if flow.by_entry else None, contribution, flow.words)
-            edges.setdefault(id(flow.owner), []).append(edge)
-        self.nodes = [
-            Node(
-                self._names[key],
-                call_words(v, self._names),
-                computed[key],
-                derived.get(key),
-                v.scope,
-                v,
-                self._operands(v),
-                tuple(edges.get(key, ())),
+    def __init__(
+        self,
+        program: Program,
+        arrays: Sequence[np.ndarray],
+        names: dict[int, str],
+        fixed: frozenset[int] = frozenset(),
+        note: str = "",
+        labels: dict[str, tuple[str, ...]] | None = None,
+    ):
+        self.program, self.note, self.labels = program, note, labels or {}
+        names = dict(names)
+        goal, self._shapes = pass_names_on(program, _one_number(program), names)
+        kept = [v for v in program.order if v is goal or is_shown(v, names)]
+        active = depends_on(program.order, [v for v in program.inputs if v.spec.is_float and id(v) not in fixed])
+        self._active = active
+        self._values = values_of(program, arrays)
+        partials, parts = flow_back(kept, goal, active, self._values)
+        self._names = all_names(kept, goal, names)
+        self._given = {key for key, name in names.items() if self._names.get(key) == name}
+        self._goal = self._names[id(goal)]
+        self.nodes = [self._node(v, partials, found) for v, found in zip(kept, parts, strict=True)]
+
+    def _node(self, node: Value, partials: dict[int, np.ndarray], parts: Sequence[Part]) -> Node:
+        names, kept = self._names, self._names.keys()
+        operands = (names.get(id(source_of(a, kept))) for a in node.args)
+        edges = tuple(
+            Edge(
+                names[id(part.source)],
+                None if part.local is None else self.shown(part.local, node),
+                self.shown(part.contribution, part.source),
+                partial(rule_words, node, part.position, names, self._goal),
             )
-            for v, key in ((v, id(v)) for v in kept)
-        ]
-        self._goal = self._names[id(out)]
-
-    def _operands(self, node: Value) -> tuple[str, ...]:
-        """The named nodes that a node is computed from."""
-        found = []
-        for arg in node.args:
-            while arg.op.name in SILENT and id(arg) not in self._names:
-                arg = arg.args[0]
-            if id(arg) in self._names:
-                found.append(self._names[id(arg)])
-        return tuple(dict.fromkeys(found))
-
-    def _flows(self, node: Value, partials: dict[int, Value], goal: str) -> Iterator[_Flow]:
-        """For each operand: the partial in words, as a Value, and the contribution as a Value."""
-        rule, by_entry = node.op.vjp, node.op.structure == "elementwise" or node.op.name == "where"
-        if rule is None:
-            return
-        one = as_value(np.ones(node.shape, node.dtype))
-        named = new_input(node.spec, f"d{goal}/d{self._names[id(node)]}")
-        rules = [rule(g, node, *node.args, **node.attrs) for g in (one, named, partials[id(node)])]
-        words = ChainMap({id(named): named.attrs["name"]}, self._names)
-        for arg, unit, whole, contribution in zip(node.args, *rules, strict=True):
-            source = arg
-            while contribution is not None and source.op.name in SILENT and id(source) not in self._names:
-                contribution = source.op.vjp(contribution, source, *source.args, **source.attrs)[0]
-                source = source.args[0]
-            if contribution is not None and id(source) in partials:
-                text = partial(in_words, as_value(unit if by_entry else whole), words)
-                yield _Flow(node, words[id(source)], text, as_value(unit), as_value(contribution), by_entry)
+            for part in parts
+        )
+        derivative = partials.get(id(node))
+        return Node(
+            names[id(node)],
+            self.shown(self._values[id(node)], node),
+            None if derivative is None else self.shown(derivative, node),
+            node.scope,
+            node,
+            tuple(dict.fromkeys(name for name in operands if name is not None)),
+            edges,
+            names,
+        )
 
     @property
     def goal(self) -> Node:
@@ -176,24 +113,103 @@ class Trace:
     def _by_name(self) -> dict[str, Node]:
         return {n.name: n for n in self.nodes}
 
+    @cached_property
+    def named(self) -> list[Node]:
+        """The nodes that have names of their own: inputs, the user's variables, the outputs of layers, the goal.
+
+        Of a small graph where nothing but inputs and goal has one, all nodes.
+        """
+        found = [n for n in self.nodes if n.is_input or n.name == self._goal or id(n.node) in self._given]
+        plain = all(n.is_input or n.name == self._goal for n in found)
+        return self.nodes if plain and len(self.nodes) <= MOST_UNNAMED else found
+
+    @property
+    def kept(self) -> Collection[int]:
+        """The ids of the program's nodes that are shown; the others repeat their numbers or are constants."""
+        return self._names.keys()
+
+    def name_of(self, node: Value) -> str:
+        """The name of a node of the program that is shown."""
+        return self._names[id(node)]
+
+    def value_of(self, node: Value) -> np.ndarray:
+        """The value of any node of the program."""
+        return self._values[id(node)]
+
+    def shown(self, array: np.ndarray, node: Value) -> np.ndarray:
+        """A value or derivative of a node in the shape that the user's variable has."""
+        return array.reshape(self._shapes.get(id(node), node.shape))
+
+    def is_forward(self, node: Value) -> bool:
+        """Whether the node is part of the program, and not of a derivative."""
+        return id(node) in self._values
+
+    def is_active(self, node: Value) -> bool:
+        """Whether a change of the inputs reaches the node through floats."""
+        return id(node) in self._active
+
+    def chain(self, wrt: str) -> Listing:
+        """The chain rule for one input, such as "layers.0.W" or "x[0, 2]": dL/dw = dL/dy · dy/dz · dz/dw.
+
+        A row for each factor between the nodes that have names (`named`), with its formula, its value, and the product
+        so far. Where several paths lead to the input each is a group, and the sum of the products stands at the end.
+        For ops that mix entries a row shows the whole contribution dJ/dy · dy/dz.
+        """
+        return chain_table(self, wrt)
+
+    def open(self, name: str, labels: Sequence[str] | None = None, *, sort: str | None = None) -> Listing:
+        """The entries of one node: index, value and partial derivative of each.
+
+        labels  names along the last axis; of a fitted model's inputs, and of the weights that read them, they are known
+        sort    "value" or "partial": the largest of either first, whatever its sign
+        """
+        return open_table(self, name, labels, sort)
+
+    def memory(self) -> MemoryReport:
+        """Which values reverse mode must keep (those that the partials really read), their shapes and bytes, and how
+        much that is against forward mode, which keeps only the running ones.
+        """
+        return memory_report(self)
+
     def tangents(self, wrt: str) -> dict[str, np.ndarray]:
-        """The derivative of every node with respect to one input of size 1 (forward mode): dv/d(wrt) by name."""
-        start = self[wrt]
-        if start.node.size != 1:
+        """The derivative of every node with respect to one number (forward mode): dv/d(wrt) by name.
+
+        wrt  a node of size 1, or one entry of another: "W[0, 1]"
+        """
+        start, index = self.entry(wrt)
+        if not index and start.node.size != 1:
+            first = ", ".join("0" * start.value.ndim)
             raise ShapeError(
-                f"forward mode follows one number, {wrt} has shape {start.node.shape}: trace a single entry"
+                f"forward mode follows one number, {wrt} has shape {start.value.shape}: give one entry, "
+                f"such as wrt='{wrt}[{first}]'"
             )
-        targets = [n.node for n in self.nodes]
-        moved = pushforward(targets, [start.node], [np.ones(start.node.shape, start.node.dtype)])
-        values = Program(self.program.inputs, moved).run(*self._arrays)
-        return {n.name: v for n, v in zip(self.nodes, values, strict=True)}
+        tangent = np.zeros(start.value.shape, start.node.dtype)
+        tangent[index or (0,) * tangent.ndim] = 1
+        moved = flow_forward(self.program.order, start.node, tangent.reshape(start.node.shape), self._values)
+        return {
+            n.name: self.shown(moved[id(n.node)], n.node) if id(n.node) in moved else np.zeros(n.value.shape)
+            for n in self.nodes
+        }
+
+    def entry(self, name: str) -> tuple[Node, tuple[int, ...]]:
+        """The node that a name such as "W" or "W[0, 1]" speaks of, and the entry's index; () for the whole."""
+        match = None if name in self._by_name else _ENTRY.fullmatch(name)
+        if match is None:
+            return self[name], ()
+        node = self[match[1]]
+        try:
+            index = tuple(int(i) for i in match[2].split(",") if i.strip())
+            node.value[index].item()
+        except (IndexError, ValueError):
+            raise ShapeError(f"{name}: {match[1]} has shape {node.value.shape}, give one index for each axis") from None
+        return node, index
 
     def table(self, mode: str = "reverse", *, wrt: str | None = None, by: str | None = None) -> Listing:
         """The computation as on the board.
 
         mode  "reverse": dJ/du += dJ/dv · dv/du in the order in which it runs;
               "forward": each node's value, its partials, and the running derivative with respect to `wrt`
-        wrt   forward mode: name of an input of size 1 (default: the only one, or the first)
+        wrt   forward mode: one number, "w" or "W[0, 1]" (default: the first input of size 1, or the first entry)
         by    "module" groups the nodes by layer
         """
         if mode not in ("reverse", "forward"):
@@ -202,8 +218,16 @@ class Trace:
             raise ConfigError(f"by={by!r}: pass by='module', or leave it out")
         if mode == "reverse":
             return reverse_table(self, by_module=by == "module")
-        chosen = wrt or next((n.name for n in self.inputs if n.node.size == 1), self.inputs[0].name)
-        return forward_table(self, chosen, by_module=by == "module")
+        return forward_table(self, wrt or self._first_number(), by_module=by == "module")
+
+    def _first_number(self) -> str:
+        """The first input of size 1, or the first entry of the first input that has a derivative."""
+        able = [n for n in self.inputs if n.partial is not None and n.value.size]
+        if not able:
+            raise ConfigError("no input has a derivative: forward mode needs one that holds floats")
+        first = able[0]
+        index = ", ".join("0" * first.value.ndim)
+        return next((n.name for n in able if n.value.size == 1), f"{first.name}[{index}]")
 
     def draw(self, path: str | Path | None = None, *, by: str | None = None) -> Drawing:
         """The graph with values and partial derivatives in the nodes, as SVG and as a page; saved when given a path.
@@ -222,108 +246,29 @@ class Trace:
         return self.table()._repr_html_()
 
 
-def trace(f: Callable[..., Any] | Layer, *inputs: Any) -> Trace:
+def trace(f: Callable[..., Any] | Layer | Model, *inputs: Any, loss: str | Loss | None = None) -> Trace:
     """Runs f once on the inputs and keeps every node; the result must be one number.
 
-    f       a function of ops, or a filled layer: its parameters are then inputs too, named by their path
-    inputs  numbers and arrays (or trees of them); Python numbers become float64
+        trace(f, x, …)                    a function of ops
+        trace(layer, x)                   a filled layer: its parameters are inputs too, named by their path
+        trace(layer, x, y, loss="bce")    J, the mean loss of the rows x with the targets y
+        trace(model, X)                   a fitted model: the prediction for one row (of classes, the probability of
+                                          the predicted one; of numbers, on the scale that it was trained on)
+        trace(model, X, y)                J, the mean loss of rows, without penalties
+
+    inputs  numbers and arrays (or trees of them), Python numbers become float64; a model reads what `predict` reads
+    loss    a loss or its name; its nodes have where == "loss", those of the link from score to prediction "link"
+
+    Layers and models run in evaluation mode: dropout drops nothing, batch norm uses its running statistics.
     """
-    given = tuple(map_leaves(lambda _, leaf: _as_array(leaf), x) for x in inputs)
-    if isinstance(f, Layer):
-        model, params = f, leaves(f)
-        names = [*[""], *(["x"] if len(inputs) == 1 else [f"x{i}" for i in range(len(inputs))])]
-        made: dict[int, str] = {}
-        program = Program.of(lambda found, *xs: _call(model, found, xs, made), params, *given, names=names)
-        arrays = [*params.values(), *(leaf for x in given for leaf in leaves(x).values())]
-        return Trace(program, arrays, made)
-    with _Locals(f) as seen:
-        program = Program.of(f, *given, names=_argument_names(f, len(given)))
-    arrays = [leaf for x in given for leaf in leaves(x).values()]
-    return Trace(program, arrays, seen.names)
-
-
-def _call(model: Layer, found: dict[str, Value], xs: Sequence[Any], names: dict[int, str]) -> Any:
-    """The model's output; the output of each layer inside is noted under the layer's path."""
-    filled = with_leaves(model, found)
-    run = Run.of(filled, record=True)
-    result = filled(xs[0] if len(xs) == 1 else xs, run)
-    for path, _, made in run.calls or []:
-        if isinstance(made, Value) and path:
-            names.setdefault(id(made), path)
-    if isinstance(result, Value):
-        names[id(result)] = "J"
-    return result
-
-
-def _as_array(leaf: Any) -> np.ndarray:
-    return np.asarray(leaf, dtype=np.float64) if isinstance(leaf, (int, float)) else np.asarray(leaf)
-
-
-def _argument_names(f: Callable[..., Any], n: int) -> list[str]:
-    try:
-        found = [p.name for p in inspect.signature(f).parameters.values()]
-    except (TypeError, ValueError):
-        found = []
-    return [found[i] if i < len(found) else f"x{i}" for i in range(n)]
-
-
-def _all_names(kept: Sequence[Value], given: dict[int, str]) -> dict[int, str]:
-    """Every node's name: inputs keep theirs, then the user's variables, then v1, v2 … past names that are taken."""
-    names = {id(v): v.attrs["name"] or f"input {i + 1}" for i, v in enumerate(kept) if v.op.name == "input"}
-    used = set(names.values())
-    for node in kept:
-        wanted = given.get(id(node))
-        if wanted and id(node) not in names and wanted not in used:
-            names[id(node)] = wanted
-            used.add(wanted)
-    count = 0
-    for node in kept:
-        while id(node) not in names:
-            count += 1
-            if f"v{count}" not in used:
-                names[id(node)] = f"v{count}"
-    return names
-
-
-class _Flow(NamedTuple):
-    """An edge before it is computed."""
-
-    owner: Value
-    operand: str
-    words: Callable[[], str]
-    local: Value
-    contribution: Value
-    by_entry: bool
+    return Trace(*capture(f, inputs, loss))
 
 
 def _one_number(program: Program) -> Value:
-    out = program.outputs[0]
-    if len(program.outputs) != 1 or out.size != 1 or not out.spec.is_float:
-        shown = ", ".join(str(v.spec) for v in program.outputs)
+    outs = program.outputs
+    if len(outs) != 1 or outs[0].size != 1 or not outs[0].spec.is_float:
+        shown = ", ".join(str(v.spec) for v in outs) or "nothing"
         raise ShapeError(
             f"trace needs a function with one number as its result, given {shown}: sum it, or pick one entry"
         )
-    return out
-
-
-class _Locals:
-    """While active, notes the local variables that hold Values when a function of the user's returns."""
-
-    def __init__(self, f: Callable[..., Any]):
-        self.names: dict[int, str] = {}
-        self._file = getattr(getattr(f, "__code__", None), "co_filename", None)
-        self._before: Any = None
-
-    def __enter__(self) -> _Locals:
-        self._before = sys.getprofile()
-        sys.setprofile(self._look)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        sys.setprofile(self._before)
-
-    def _look(self, frame: FrameType, event: str, _: Any) -> None:
-        if event == "return" and frame.f_code.co_filename == self._file:
-            for name, value in frame.f_locals.items():
-                if isinstance(value, Value):
-                    self.names.setdefault(id(value), name)
+    return outs[0]

@@ -1,0 +1,125 @@
+"""Subject: a network with its loss and some rows, whatever it was given as: a Fit, a Model or a filled layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fallline.core.errors import ConfigError, DataError
+from fallline.core.record import as_record
+from fallline.core.spec import Spec
+from fallline.core.tree import leaves, map_leaves, with_leaves
+from fallline.data.table import Table, read_table
+from fallline.graph.program import Program
+from fallline.losses.loss import Loss
+from fallline.nn.layer import Layer
+from fallline.nn.run import Run
+from fallline.ops.random import new_key
+from fallline.train.examples import as_inputs, as_targets, n_rows, take_rows
+from fallline.train.fit import choose_target
+from fallline.train.history import History
+from fallline.train.model import Model, encode_targets
+from fallline.train.pairing import Pair
+from fallline.train.step import batch_cost, gradients_of
+from fallline.train.trainer import Fit
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is looked at. Whatever was not given is None.
+
+    x  the inputs as the network reads them;  y  the targets as the loss takes them
+    fit  with the history of the training
+    """
+
+    network: Layer
+    loss: Loss | None = None
+    x: Any = None
+    y: np.ndarray | None = None
+    fit: Fit | None = field(default=None, repr=False)
+
+    @property
+    def history(self) -> History | None:
+        return None if self.fit is None else self.fit.history
+
+    @cached_property
+    def rows(self) -> int:
+        return 0 if self.x is None else n_rows(self.x)
+
+    @cached_property
+    def pair(self) -> Pair | None:
+        """The network beside its loss, as fit checks them."""
+        if self.loss is None or self.x is None:
+            return None
+        specs = map_leaves(lambda _, leaf: Spec(leaf.shape, leaf.dtype), take_rows(self.x, np.s_[:2]))
+        return Pair(self.network, self.loss, specs, self.y)
+
+    @cached_property
+    def gradients(self) -> dict[str, np.ndarray]:
+        """dJ/dw by the path of w, J the mean loss of the rows, as the first training step on all of them takes it."""
+        if self.loss is None or self.y is None:
+            return {}
+        params, loss, y = leaves(self.network, "param"), self.loss, self.y
+        weights = np.ones(len(y), next((p.dtype for p in params.values()), np.dtype("float32")))
+
+        def build(found: dict[str, Any], x: Any, targets: Any, key: Any) -> Any:
+            network = with_leaves(self.network, found)
+            run = Run.of(network, training=True, key=key)
+            cost = batch_cost(network, found, loss, (), len(y), (x, targets, weights), run)
+            return gradients_of(cost.objective, found)
+
+        key = new_key(0)
+        return Program.of(build, params, self.x, y, key)(params, self.x, y, key)
+
+
+def subject_of(given: Any, X: Any = None, y: Any = None, loss: Any = None, asked_by: str = "diagnose") -> Subject:
+    """A Fit, a Model or a filled layer, with rows where they are given.
+
+    y     labels or numbers; a table holds its targets itself
+    loss  of a layer; None: what suits the targets, as in fit
+    """
+    fit = given if isinstance(given, Fit) else None
+    model = given if fit is None else fit.model
+    if isinstance(model, Layer):
+        return _of_layer(model, X, y, loss, asked_by)
+    if not isinstance(model, Model):
+        raise ConfigError(
+            f"{asked_by} takes what fl.fit returns, a model or a filled network, given {type(given).__name__}"
+        )
+    if loss is not None:
+        raise ConfigError(f"loss={loss!r}: a fitted model has its own ({model.loss!r}); leave it out")
+    if X is None:
+        return Subject(model.network, model.loss, fit=fit)
+    table = read_table(X) if model.columns is not None else X
+    if y is None and isinstance(table, Table) and model.target.name in table.names:
+        y = table
+    x = model.inputs(table)
+    targets = None if y is None else encode_targets(model.loss, model.target, y, model.dtype)
+    return Subject(model.network, model.loss, x, _of_the_same_rows(x, targets), fit)
+
+
+def _of_layer(network: Layer, X: Any, y: Any, loss: Any, asked_by: str) -> Subject:
+    if not network.is_filled:
+        raise ConfigError(f"{network!r} has no weights yet: {asked_by} needs a filled network, such as fit.model")
+    made = None if loss is None else as_record(loss, Loss)
+    if X is None:
+        return Subject(network, made)
+    floats = [leaf.dtype for leaf in leaves(network).values() if leaf.dtype.kind == "f"]
+    dtype = floats[0] if floats else np.dtype("float32")
+    x = as_inputs(X, network, dtype)
+    if y is None:
+        return Subject(network, made, x)
+    target, made = choose_target(as_targets(y), made)
+    return Subject(network, made, x, _of_the_same_rows(x, encode_targets(made, target, y, dtype)))
+
+
+def _of_the_same_rows(x: Any, y: np.ndarray | None) -> np.ndarray | None:
+    if y is not None and len(y) != n_rows(x):
+        raise DataError(f"X has {n_rows(x)} rows and y {len(y)}: they must have equally many")
+    return y
+
+
+__all__ = ["Subject", "subject_of"]
