@@ -21,29 +21,53 @@ __version__ = "0.1.0"
 _HOMES = {
     "fallline.autodiff.functions": ("grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"),
     "fallline.autodiff.check": ("GradientReport", "check_gradients"),
+    "fallline.autodiff.modes": ("ModeReport", "compare_modes"),
     "fallline.core.record": ("Record", "buffer", "from_json", "param", "record", "setting", "to_json"),
     "fallline.core.spec": ("Spec", "spec"),
     "fallline.core.errors": ("FalllineError",),
     "fallline.core.tree": ("leaves", "map_leaves", "with_leaves"),
     "fallline.data.table": ("Table", "read_table"),
     "fallline.engines.engine": ("get_engine",),
+    "fallline.explain.boundary": ("plot_boundary",),
+    "fallline.explain.descents": ("plot_descent",),
+    "fallline.explain.functions": ("plot_function", "plot_functions"),
+    "fallline.explain.slope": ("plot_slope",),
+    "fallline.explain.surface": ("plot_loss",),
+    "fallline.explain.units": ("plot_units",),
     "fallline.explain.trace": ("trace",),
+    "fallline.explain.step": ("explain_step",),
+    "fallline.explain.row": ("explain_row",),
+    "fallline.explain.diagnose": ("Diagnosis", "diagnose"),
+    "fallline.explain.layers": ("layer_report",),
     "fallline.graph.program": ("Program",),
     "fallline.graph.value": ("Value",),
     "fallline.nn.layer": ("Layer", "count_parameters", "summary"),
     "fallline.nn.activations": ("Activation", "activations"),
     "fallline.nn.initializers": ("Initializer",),
     "fallline.nn.run": ("EVAL", "Run"),
+    "fallline.nn.mlp": ("mlp",),
+    "fallline.nn.collapse": ("collapse",),
+    "fallline.losses": ("losses",),
     "fallline.losses.loss": ("Loss",),
+    "fallline.losses.links": ("links",),
     "fallline.optim.optimizer": ("Optimizer",),
+    "fallline.optim.solver": ("Move", "Objective", "Solver"),
     "fallline.optim.schedules": ("Schedule",),
     "fallline.optim.average": ("ewa", "ewa_window"),
     "fallline.train.events": ("Stop",),
     "fallline.train.history": ("History",),
     "fallline.train.model": ("Model", "load"),
     "fallline.train.fit": ("fit",),
+    "fallline.train.pairing": ("PairingWarning",),
+    "fallline.train.descend": ("descend",),
+    "fallline.train.descent": ("Descent",),
+    "fallline.train.learning_rate": ("RateReport", "find_learning_rate"),
     "fallline.train.trainer": ("Fit",),
+    "fallline.train.presets": ("preset", "presets"),
+    "fallline.train.compare": ("Comparison", "compare"),
+    "fallline.train.search": ("Search", "search"),
 }
+_FILES = {"demo": "fallline.explain.demo"}  # whole files that are a name
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("composite", "compare", "index", "random", "shape")  # of fallline.ops: they hold more than primitives
 
@@ -59,6 +83,8 @@ def __getattr__(name: str) -> Any:
 
 
 def _find(name: str) -> Any:
+    if name in _FILES:
+        return importlib.import_module(_FILES[name])
     if name in _HOME_OF:
         return getattr(importlib.import_module(_HOME_OF[name]), name)
     records = importlib.import_module("fallline.core.record").RECORDS
@@ -76,4 +102,4 @@ def __dir__() -> list[str]:
     records = importlib.import_module("fallline.core.record").RECORDS
     ops = importlib.import_module("fallline.graph.value").OPS
     functions = [n for m in _MODULES for n in importlib.import_module(f"fallline.ops.{m}").__all__]
-    return sorted({"__version__", *_HOME_OF, *records, *ops, *functions} - {"input", "constant"})
+    return sorted({"__version__", *_FILES, *_HOME_OF, *records, *ops, *functions} - {"input", "constant"})

@@ -12,7 +12,8 @@ from fallline.cli.words import in_flags, one_line
 from fallline.core.errors import ConfigError
 from fallline.core.record import Record, as_record
 from fallline.nn.layer import Layer
-from fallline.optim.optimizer import Optimizer
+from fallline.optim.optimizer import Minimizer
+from fallline.optim.random_search import RandomSearch
 from fallline.optim.schedules import Schedule
 from fallline.train.tabular import TableOptions
 
@@ -24,7 +25,7 @@ def test_every_field_is_described() -> None:
     assert set(described(TableOptions)) == {field.name for field in dataclasses.fields(TableOptions)}
 
 
-@pytest.mark.parametrize("name, family", [("optimizer", Optimizer), ("schedule", Schedule), ("activation", Layer)])
+@pytest.mark.parametrize("name, family", [("optimizer", Minimizer), ("schedule", Schedule), ("activation", Layer)])
 def test_what_the_help_quotes_can_be_given(name: str, family: type[Record]) -> None:
     quoted = re.findall(r'"([^"]+)"', described(TableOptions)[name])
     assert quoted
@@ -93,3 +94,9 @@ def test_words(library: str, told: str) -> None:
 
 def test_one_line() -> None:
     assert one_line("a\nb\r\nc\x1b[1m") == "a b c [1m"
+
+
+def test_a_solver_has_no_learning_rate_to_set() -> None:
+    with pytest.raises(ConfigError, match="finds the length of its steps itself: leave out learning_rate"):
+        TableOptions(optimizer="newton", learning_rate=0.1)
+    assert TableOptions(optimizer="random(trials=10)").made_optimizer() == RandomSearch(trials=10)

@@ -166,7 +166,7 @@ def test_stop_on_a_value_that_is_not_finite_is_one_warning(call: Call, data: Pat
     assert np.isfinite(list(result["metrics"]["test"].values())).all()
 
 
-@pytest.mark.parametrize("name", ["breast-cancer", "wine", "iris", "digits", "diabetes"])
+@pytest.mark.parametrize("name", ["breast-cancer", "wine", "iris", "digits", "diabetes", "simulated-heart"])
 def test_packaged_sets(call: Call, name: str) -> None:
     told = call("train", name, "--epochs", "5" if name == "digits" else "20")
     assert told.status == 0

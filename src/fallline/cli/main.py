@@ -21,12 +21,14 @@ COMMANDS = {
     "train": "Train a network on a table, beside a linear baseline, and keep it in a folder.",
     "predict": "Write a table's rows with a trained model's predictions.",
     "evaluate": "Measure a trained model on a table whose targets are known.",
+    "explain": "Show how a trained model comes to its answer for one row.",
     "inspect": "Show what a table or a trained model holds.",
 }
 EXAMPLES = """
 fallline train breast-cancer
 fallline train heart.csv --target AHD
 fallline predict runs/heart new.csv -o predicted.csv
+fallline explain runs/heart heart.csv --row 0
 fallline inspect heart.csv
 """
 MENDABLE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # exit statuses; the last two are 128 + the signal, as shells have it
