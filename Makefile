@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format format-check lint imports size types
+.PHONY: help demo test test-slow check docs docs-write format format-check lint imports size types
 
 help:  ## this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ test-slow: $(TESTABLE)  ## the slow tests
 	$(PY) -m pytest -n $(JOBS) -q -m slow || [ $$? -eq 5 ]
 
 check: format-check lint imports size types test  ## everything that a commit must pass
+
+docs: $(TESTABLE)  ## the course and the other pages as a site, in site/
+	$(PY) -m mkdocs build --strict
+
+docs-write: $(TESTABLE)  ## run the pages, and put what their code prints and draws into them
+	$(PY) tools/run_docs.py --write
 
 format: $(TESTABLE)  ## rewrite the code in the project's format
 	$(PY) -m ruff check --select I --fix .
