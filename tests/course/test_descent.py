@@ -1,5 +1,5 @@
 """Mission rows 80-98: the idea of learning, and gradient descent in all its forms; one step (87, 88, 93, 94) is
-in tests/explain/test_step.py."""
+in tests/explain/reports/test_step.py."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from fallline.cli.flags import READING_OPTIONS, Data, Json, ModelPath, parse, re
 from fallline.cli.predict import columns_of, markers_of
 from fallline.cli.words import in_flags, one_line
 from fallline.core.errors import ConfigError
-from fallline.explain.report import check_path
-from fallline.explain.row import explain_row
+from fallline.explain.reports.report import check_path
+from fallline.explain.reports.row import explain_row
 from fallline.train.model import load
 
 EXAMPLES = """

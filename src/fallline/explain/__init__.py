@@ -1,1 +1,1 @@
-"""Pictures of what was computed and learned; the home of matplotlib."""
+"""Seeing: traces, drawings, reports, the diagnosis and figures of what is computed and learned."""

@@ -1,0 +1,1 @@
+"""What is wrong with a network or its training, by which numbers, and the cure."""

@@ -1,0 +1,1 @@
+"""The graph of a trace as SVG and as a page, without Graphviz."""

@@ -1,0 +1,1 @@
+"""Pictures of slopes, losses, boundaries and histories; the home of matplotlib."""

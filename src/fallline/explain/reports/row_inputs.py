@@ -1,0 +1,184 @@
+"""The inputs of an explained row: what stands in each cell, what the network reads of it, and their partials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fallline.core.numbers import number_text
+from fallline.core.tree import join, leaves, records_in
+from fallline.data.columns import Columns
+from fallline.data.encoders import CategoryColumn, NumberColumn
+from fallline.data.table import Table
+from fallline.explain.reports.report import DIGITS
+from fallline.nn.embed import ColumnEmbedding
+from fallline.train.model import Model
+
+if TYPE_CHECKING:
+    from fallline.explain.reports.row import RowExplanation
+
+
+class Input(NamedTuple):
+    """One column of the row (of an array, one entry).
+
+    cell          as it stands in the data;  reads  what the network is given for it, in words
+    z             the same as a number: scaled, 1 for the 0/1 entry of a category; None where it is a code
+    partial       d(goal)/d(what the network reads): of a number per scaled unit, of a category of its 0/1 entry or,
+                  embedded, the length of the gradient of its vector
+    per_unit      d(goal)/d(cell), per unit of the cell; None where that has no meaning
+    loss_partial, loss_per_unit   the same of the loss
+    """
+
+    name: str
+    cell: str
+    reads: str
+    z: float | None
+    partial: float
+    per_unit: float | None
+    loss_partial: float | None = None
+    loss_per_unit: float | None = None
+
+
+def inputs_of(told: RowExplanation) -> Iterator[Input]:
+    """Every input of the row, in the order of the data."""
+    return _of_table(told) if told.model.columns is not None else _of_arrays(told)
+
+
+def _of_table(told: RowExplanation) -> Iterator[Input]:
+    """Column by column: the cell, what the network reads of it, and the partials."""
+    columns, one = told.model.columns, told.data
+    assert columns is not None
+    numbers, codes = columns.transform(one)
+    g, of_loss = told.gradient("x")[0], told.loss_gradient("x")
+    at = 0
+    for column in columns.fitted:
+        cell, width = _cell(one, column.name), len(column.features)
+        block, read = slice(at, at + width), numbers[0, at : at + width]
+        at += width
+        if isinstance(column, NumberColumn):
+            yield _number_input(column, one, cell, read, g[block], None if of_loss is None else of_loss[0][block])
+        elif column.embedded:
+            yield _embedded_input(told, columns, column, cell, int(codes[0, columns.code_names.index(column.name)]))
+        else:
+            yield _one_hot_input(column, cell, read, g[block], None if of_loss is None else of_loss[0][block])
+
+
+def _number_input(
+    column: NumberColumn, one: Table, cell: str, read: np.ndarray, g: np.ndarray, of_loss: np.ndarray | None
+) -> Input:
+    slope = float(column.slope(one)[0])
+    missing = slope != slope
+    reads = number_text(float(read[0]), 4) + (f" (fill {column.fill:g})" if missing else "")
+    per_unit = None if missing else float(g[0]) * slope
+    loss = None if of_loss is None else float(of_loss[0])
+    return Input(
+        column.name,
+        cell,
+        reads,
+        float(read[0]),
+        float(g[0]),
+        per_unit,
+        loss,
+        None if loss is None or missing else loss * slope,
+    )
+
+
+def _one_hot_input(
+    column: CategoryColumn, cell: str, read: np.ndarray, g: np.ndarray, of_loss: np.ndarray | None
+) -> Input:
+    active = np.flatnonzero(read)
+    if not len(active):
+        return Input(column.name, cell, "one-hot, all 0", None, 0.0, None, None if of_loss is None else 0.0)
+    i = int(active[0])
+    reads = f"one-hot, {i + 1} of {len(column.features)}"
+    return Input(column.name, cell, reads, 1.0, float(g[i]), None, None if of_loss is None else float(of_loss[i]))
+
+
+def _embedded_input(told: RowExplanation, columns: Columns, column: CategoryColumn, cell: str, code: int) -> Input:
+    path = next(p for p, r in records_in(told.model.network) if isinstance(r, ColumnEmbedding))
+    name = join(path, f"tables.{columns.code_names.index(column.name)}")
+    of_loss = told.loss_gradient(name)
+    reads = f"vector of {len(told.gradient(name)[code])} (code {code})"
+    loss = None if of_loss is None else length(of_loss[code])
+    return Input(column.name, cell, reads, None, length(told.gradient(name)[code]), None, loss)
+
+
+def _of_arrays(told: RowExplanation) -> Iterator[Input]:
+    """Entry by entry of every array that the network reads; codes have no derivative and are left out."""
+    given = leaves(told.data)
+    for i, x in enumerate(given.values()):
+        path = "x" if len(given) == 1 else f"x{i}"
+        node = told.trace[path]
+        if node.value.dtype.kind != "f":
+            continue
+        g, of_loss = told.gradient(path), told.loss_gradient(path)
+        names = told.model.feature_names if x.ndim == 2 and x.shape[1] == len(told.model.feature_names) else ()
+        for at in np.ndindex(x.shape[1:]):
+            name = names[at[0]] if names else f"{path}[{', '.join(map(str, at))}]"
+            value, partial = number_text(x[0][at], DIGITS), float(g[0][at])
+            loss = None if of_loss is None else float(of_loss[0][at])
+            yield Input(name, value, value, float(x[0][at]), partial, partial, loss, loss)
+
+
+class Switch(NamedTuple):
+    """A row with another category in one column, as the arrays that the network reads."""
+
+    column: str
+    now: str
+    instead: str
+    x: list[np.ndarray]
+
+
+def switched(told: RowExplanation) -> Iterator[Switch]:
+    if told.model.columns is None:
+        return
+    x = told.model.inputs(told.data)
+    numbers, codes = x if isinstance(x, tuple) else (x, None)
+    at = 0
+    for column in told.model.columns.fitted:
+        width, cell = len(column.features), _cell(told.data, column.name)
+        if isinstance(column, CategoryColumn) and column.embedded:
+            j = told.model.columns.code_names.index(column.name)
+            for code in range(len(column.levels) + 1):
+                if code != codes[0, j]:
+                    other = codes.copy()
+                    other[0, j] = code
+                    name = column.levels[code - 1] if code else "unseen or missing"
+                    yield Switch(column.name, cell, name, [numbers, other])
+        elif isinstance(column, CategoryColumn):
+            for i, name in enumerate((*column.levels, "missing")[:width]):
+                if not numbers[0, at + i]:
+                    row = numbers.copy()
+                    row[0, at : at + width] = np.arange(width) == i
+                    yield Switch(column.name, cell, name, [row] if codes is None else [row, codes])
+        at += width
+
+
+def _cell(one: Table, name: str) -> str:
+    """The cell as it stands in the source."""
+    if one.column(name)[0] is None:
+        return "(missing)"
+    return str(one.raw.get_column(name)[0]).strip()
+
+
+def row_names(model: Model) -> dict[str, tuple[str, ...]]:
+    """Path of a matrix of weights -> names of its rows: the inputs of the first layer, the levels of a category."""
+    params, found = leaves(model.network, "param"), {}
+    names = model.columns.feature_names if model.columns is not None else model.feature_names
+    path, embedding = next(((p, r) for p, r in records_in(model.network) if isinstance(r, ColumnEmbedding)), ("", None))
+    if embedding is not None and model.columns is not None:
+        levels = {c.name: c.levels for c in model.columns.fitted if isinstance(c, CategoryColumn)}
+        for i, (name, units) in enumerate(zip(model.columns.code_names, embedding.units, strict=True)):
+            found[join(path, f"tables.{i}")] = ("unseen", *levels[name])
+            names = (*names, *(f"{name} {k}" for k in range(units)))
+    first = next((p for p, w in params.items() if w.ndim == 2 and p not in found), "")
+    return found | ({first: names} if first and len(params[first]) == len(names) else {})
+
+
+def length(array: Any) -> float:
+    return float(np.sqrt(np.sum(np.square(array, dtype=np.float64))))
+
+
+__all__ = ["Input", "Switch", "inputs_of", "length", "row_names", "switched"]

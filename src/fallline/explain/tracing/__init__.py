@@ -1,0 +1,1 @@
+"""A function, a layer or a fitted model run once, with the value and the derivative of every node."""
