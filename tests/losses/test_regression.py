@@ -118,3 +118,8 @@ def test_several_outputs_are_averaged(rng):
 def test_whole_numbers_are_taken_as_floats():
     assert_close(SquaredError()(np.array([1, 2]), np.array([3, 3])), np.array([4.0, 1.0]))
     assert_close(SquaredError()([1.5], [True]), np.array([0.25]))
+
+
+def test_log_cosh_keeps_its_digits_near_0_in_float32():
+    r = np.array([-1e-4, 1e-3, 0.0], np.float32)
+    assert_close(1e8 * LogCosh()(r, np.zeros_like(r)), 1e8 * (r.astype(float) ** 2 / 2), "f32")

@@ -11,11 +11,11 @@ import numpy as np
 from fallline.core.errors import ConfigError
 from fallline.core.record import record, setting
 from fallline.losses.loss import Loss, Shape
-from fallline.ops.arithmetic import absolute
-from fallline.ops.compare import less_equal, where
+from fallline.ops.arithmetic import absolute, maximum, minimum
+from fallline.ops.compare import less, less_equal, where
 from fallline.ops.composite import softplus, sort, square
 from fallline.ops.shape import expand_dims
-from fallline.ops.transcendental import exp, log
+from fallline.ops.transcendental import exp, expm1, log, log1p
 
 
 @record
@@ -85,14 +85,17 @@ class LogCosh(Loss):
     derivative  tanh(r); r = s - t
     special     0 | 0 -> 0, 1 | 0 -> 0.4337808305, 1000 | 0 -> 999.3068528194
     slopes      0 | 0 -> 0, 1000 | 0 -> 1, -1000 | 0 -> -1
-    stable      r + softplus(-2r) - log(2); r = s - t, where cosh(1000) would be ∞
+    stable      log1p(((expm1(r) - expm1(-r)) / 2)²) / 2 (|r| < 1), r + softplus(-2r) - log(2) (|r| >= 1); r = s - t,
+                where cosh(1000) would be ∞, and near 0 the second form alone would lose all digits
     likelihood  hyperbolic secant distribution: L + log(π)
     source      Green 1990, "Bayesian reconstructions from emission tomography data"
     """
 
     def formula(self, score: Any, target: Any) -> Any:
         r = score - target
-        return r + softplus(-2.0 * r) - math.log(2.0)
+        near = minimum(maximum(r, -1.0), 1.0)
+        sinh = 0.5 * (expm1(near) - expm1(-near))
+        return where(less(absolute(r), 1.0), 0.5 * log1p(sinh * sinh), r + softplus(-2.0 * r) - math.log(2.0))
 
 
 @record
