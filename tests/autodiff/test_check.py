@@ -106,6 +106,62 @@ def test_steps() -> None:
     assert check_gradients(lambda x: x * x * x, 1.0, step=1e-1, tolerance=1e-1).ok
 
 
+@pytest.mark.parametrize("x", [0.5, 2.0, -300.0])
+def test_a_given_step_is_taken_as_it_is(x: float) -> None:
+    report = check_gradients(lambda v: v * v * v, x, step=0.25, tolerance=1.0)
+    assert_close(report.numeric, 3 * x * x + 0.25**2)  # ((x + h)³ - (x - h)³) / 2h
+
+
+def test_the_default_step_grows_with_the_numbers() -> None:
+    report = check_gradients(lambda v: (v - 1e6) * (v - 1e6) * (v - 1e6), 1e6)
+    assert_close(report.numeric, (best_step(np.float64) * 1e6) ** 2, "step")  # (h³ + h³) / 2h
+
+
+@pytest.mark.parametrize("size, found", [(1e-8, True), (1e-10, False)])
+def test_a_wrong_small_entry_beside_large_ones_is_found_above_the_noise(size: float, found: bool) -> None:
+    scale = np.array([1.0, 1.0, size])
+
+    def f(x: Any) -> Any:
+        y = x * scale
+        return dot(y, np.array([1.0, 1.0, 0.5])) + stop_gradient(dot(y, np.array([0.0, 0.0, 0.5])))
+
+    report = check_gradients(f, np.ones(3))
+    assert report.seen
+    assert report.ok is not found
+    assert_close(report.noise, 10 * 2.0**-52 * (2 + size) / best_step(np.float64))
+    if found:
+        assert report.where == "argument 0[2]"
+        assert_close(report.analytic, size / 2)
+        assert report.noise < abs(report.analytic - report.numeric)
+
+
+def test_a_function_of_tiny_numbers_is_said_to_be_unseen() -> None:
+    def half(x: Any) -> Any:
+        return 0.5 * x + stop_gradient(0.5 * x)  # the derivative is wrong by one half
+
+    report = check_gradients(lambda x: 1e-12 * half(x), 1.0)
+    assert not report.seen
+    assert "no derivative stands out of the noise of 3.7e-10: multiply the function" in str(report)
+    assert check_gradients(half, 1.0).seen
+    assert not check_gradients(half, 1.0).ok
+    assert check_gradients(lambda x: 0.0 * x, 3.0).seen  # 0 is 0
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"step": 0.0}, "step=0: give a number above 0"),
+        ({"step": -1e-4}, "step=-0.0001: give a number above 0"),
+        ({"tolerance": 0.0}, "tolerance=0: give a number above 0"),
+        ({"step": 1e-20}, "step=1e-20 changes no digit of float64 numbers here: give more than 4e-16"),
+        ({"wrt": 1}, "wrt=1: the function was given 1 argument"),
+    ],
+)
+def test_what_cannot_be_checked_is_answered(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_gradients(lambda x: x * x, 2.0, **options)
+
+
 def test_numeric_derivatives_leave_their_argument_alone() -> None:
     x = np.array([1.0, 2.0])
     assert_close(numeric_jacobian(lambda v: v, x), np.eye(2), "central")  # f returns its own argument

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from fallline.core.errors import ConfigError
+from fallline.core.errors import ConfigError, ShapeError
 from tests.tolerance import TOL, assert_close
 
 
@@ -52,6 +52,30 @@ def test_models_and_other_arguments():
     assert fl.compare_modes(lambda m, v: fl.sum(m(v)), net, x, wrt=1).passes["forward"] == 2
 
 
+def test_several_arguments_at_once():
+    W, x = np.array([[0.1, 0.4], [-0.3, 0.2]]), np.array([1.0, 2.0])
+    report = fl.compare_modes(lambda W, x: fl.sum(fl.square(W @ x)), W, x, wrt=(0, 1))
+    assert report
+    assert report.passes == {"reverse": 1, "forward": 6, "numeric": 12}
+    for found in (report.reverse, report.forward):
+        assert_close(found[0], 2 * np.outer(W @ x, x))
+        assert_close(found[1], 2 * W.T @ (W @ x))
+    assert_close(report.numeric[1], report.reverse[1], "central")
+    report = fl.compare_modes(lambda W, x: W @ x, W, x, wrt=(1, 0))
+    assert report.passes == {"reverse": 2, "forward": 6, "numeric": 12}
+    for found in (report.reverse, report.forward):
+        assert_close(found[0], W)
+        assert_close(found[1], np.einsum("ik,j->ikj", np.eye(2), x))
+    assert fl.compare_modes(lambda W, x: W @ x, W, x, wrt=-1).forward.shape == (2, 2)
+
+
+def test_of_two_precisions_the_coarser_one_counts():
+    x = np.linspace(-1, 1, 5)
+    report = fl.compare_modes(lambda a, b: norm(a) + norm(b).astype("float64"), x, x.astype("float32"), wrt=(0, 1))
+    assert report
+    assert report.tolerances == fl.compare_modes(norm, x.astype("float32")).tolerances
+
+
 def test_the_text_is_aligned_and_short():
     lines = str(fl.compare_modes(norm, np.linspace(-1, 1, 30))).splitlines()
     assert lines[0] == "derivatives of norm: 30 input entries, 1 result entry"
@@ -70,6 +94,18 @@ def test_single_precision_has_wider_tolerances():
     assert fl.compare_modes(norm, np.linspace(-1, 1, 5, dtype=np.float32))
 
 
-def test_a_wrong_position_is_refused():
+def test_bad_questions_are_answered():
     with pytest.raises(ConfigError, match="wrt=1: the function was given 1 argument"):
         fl.compare_modes(fl.sin, 1.0, wrt=1)
+    with pytest.raises(ConfigError, match="a position stands there twice"):
+        fl.compare_modes(lambda a, b: a * b, 1.0, 2.0, wrt=(0, -2))
+    with pytest.raises(ConfigError, match="no argument to differentiate by"):
+        fl.compare_modes(fl.sin, 1.0, wrt=())
+    with pytest.raises(ShapeError, match="one number or one array as the result, pair gives 2"):
+        fl.compare_modes(pair, 1.0)
+    with pytest.raises(ShapeError, match="argument 0 is no array"):
+        fl.compare_modes(lambda p: p["a"] * np.ones(2), {"a": 1.0})
+
+
+def pair(x):
+    return x, x

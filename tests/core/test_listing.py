@@ -55,6 +55,13 @@ def test_groups_are_headings_and_long_ones_are_cut():
     assert [line for line in text.splitlines() if line.startswith("[")] == ["[" + "g" * 38 + "…", "[second]"]
 
 
+def test_words_can_stand_beside_a_heading():
+    made = listing(blocks={"second": "of <two>", "third": "of three"})
+    assert [line for line in made.text(60).splitlines() if line.startswith("[")] == ["[first]", "[second] of <two>"]
+    assert "second of &lt;two&gt;</th>" in made._repr_html_()
+    assert "third" not in made.text(60)
+
+
 def test_of_a_long_table_the_middle_is_left_out():
     made = Listing("rows", {"i": list(range(1000))}, [""] * 1000)
     lines = made.text(80).splitlines()

@@ -15,6 +15,7 @@ from fallline.autodiff.forward import pushforward
 from fallline.autodiff.numeric import numeric_gradient, numeric_jacobian
 from fallline.autodiff.reverse import pullback
 from fallline.core.errors import ConfigError, DtypeError, ShapeError
+from fallline.core.numbers import counted
 from fallline.core.registry import nearest
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves
@@ -42,7 +43,7 @@ def value_and_grad(f: Function, wrt: int | Sequence[int] = 0, *, mode: str = "re
     _known_mode(mode)
 
     def both(*args: Any, **kw: Any) -> Any:
-        positions = _positions(wrt, args)
+        positions = positions_of(wrt, args)
 
         def chosen(*xs: Any) -> Any:
             given = list(args)
@@ -215,12 +216,16 @@ def _known_mode(mode: str) -> None:
         raise ConfigError(f"mode={mode!r}: {nearest(mode, MODES)}")
 
 
-def _positions(wrt: int | Sequence[int], args: Sequence[Any]) -> tuple[int, ...]:
+def positions_of(wrt: int | Sequence[int], args: Sequence[Any]) -> tuple[int, ...]:
+    """The positions counted from 0; ConfigError for one that no argument has, or that stands there twice."""
     positions = (wrt,) if isinstance(wrt, int) else tuple(wrt)
     for p in positions:
         if not -len(args) <= p < len(args):
-            raise ConfigError(f"wrt={p}: the function was given {len(args)} arguments")
-    return tuple(p % len(args) for p in positions)
+            raise ConfigError(f"wrt={p}: the function was given {counted(len(args), 'argument')}")
+    found = tuple(p % len(args) for p in positions)
+    if len(set(found)) < len(found):
+        raise ConfigError(f"wrt={wrt}: a position stands there twice, name each once")
+    return found
 
 
 def _need_floats(tree: Any, name: str) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fallline.autodiff.functions import MODES, jacobian, value_and_grad
-from fallline.core.errors import ConfigError
+from fallline.autodiff.functions import MODES, jacobian, positions_of, value_and_grad
+from fallline.core.errors import ConfigError, ShapeError
 from fallline.core.numbers import counted
 from fallline.core.tree import leaves, map_leaves
 from fallline.graph.program import Program
@@ -24,7 +24,8 @@ NUMERIC = {"float64": 1e-7, "float32": 2e-2}
 class ModeReport:
     """What `compare_modes` found; true when the three modes agree.
 
-    reverse, forward, numeric  the derivatives: gradients like the argument, or Jacobians (*result, *argument)
+    reverse, forward, numeric  the derivatives: gradients like the argument, or Jacobians (*result, *argument); of
+                   several positions a tuple
     passes         how many each mode needs: one per result entry, one per input entry, two runs per input entry
     forward_error  the largest |forward - reverse| relative to the largest derivative;  numeric_error  of numeric
     advice         which mode suits this function and why, in one sentence
@@ -69,36 +70,49 @@ class ModeReport:
         return "\n".join([*lines, self.advice])
 
 
-def compare_modes(f: Callable[..., Any], *args: Any, wrt: int = 0) -> ModeReport:
+def compare_modes(f: Callable[..., Any], *args: Any, wrt: int | Sequence[int] = 0) -> ModeReport:
     """The derivative of f by reverse, forward and numerical differentiation: passes, and the largest differences.
 
     f     a function with one number as its result, of numbers, arrays, trees of them or a model; or from one array
           to an array, whose Jacobian is then compared
-    args  what f is called with;  wrt  the position of the argument to differentiate by
+    args  what f is called with
+    wrt   the position of the argument to differentiate by, or several positions
     """
-    if not 0 <= wrt < len(args):
-        raise ConfigError(f"wrt={wrt}: the function was given {counted(len(args), 'argument')}")
-    given = map_leaves(lambda _, leaf: np.asarray(leaf, float if isinstance(leaf, (int, float)) else None), args[wrt])
+    positions, name = positions_of(wrt, args), getattr(f, "__name__", type(f).__name__)
+    given = {p: map_leaves(_as_floats, args[p]) for p in positions}
+    if not given:
+        raise ConfigError("compare_modes found no argument to differentiate by: give wrt= a position")
 
-    def chosen(x: Any) -> Any:
-        return f(*args[:wrt], x, *args[wrt + 1 :])
+    def changed(new: dict[int, Any]) -> Any:
+        return f(*(new.get(i, a) for i, a in enumerate(args)))
 
-    name = getattr(f, "__name__", type(f).__name__)
-    chosen.__name__ = name
-    (out,) = Program.of(chosen, given).outputs or (None,)
-    n_results = out.size if out is not None else 0
-    if out is not None and out.shape == ():
-        found = {m: value_and_grad(chosen, mode=m)(given)[1] for m in MODES}
+    outputs = Program.of(lambda *xs: changed(dict(zip(positions, xs, strict=True))), *given.values()).outputs
+    if len(outputs) != 1:
+        raise ShapeError(f"compare_modes needs one number or one array as the result, {name} gives {len(outputs)}")
+    if outputs[0].shape == ():
+        found = {m: value_and_grad(f, positions, mode=m)(*args)[1] for m in MODES}
     else:
-        found = {m: jacobian(chosen, mode=m)(given) for m in MODES}
-    n_inputs = sum(int(np.size(leaf)) for leaf in leaves(given, "param").values())
-    reverse, forward, numeric = (_flat(found[m]) for m in MODES)
+        _need_arrays(given, name)
+        found = {m: tuple(jacobian(lambda x, p=p: changed({p: x}), mode=m)(given[p]) for p in given) for m in MODES}
+    n_inputs, n_results = sum(int(np.size(leaf)) for leaf in leaves(given, "param").values()), outputs[0].size
     passes = {"reverse": n_results, "forward": n_inputs, "numeric": 2 * n_inputs}
-    dtype = str(reverse.dtype)
-    errors, tolerances = (_difference(forward, reverse), _difference(numeric, reverse)), (EXACT[dtype], NUMERIC[dtype])
-    return ModeReport(
-        name, n_inputs, n_results, found["reverse"], found["forward"], found["numeric"], passes, *errors, tolerances
-    )
+    reverse, forward, numeric = (_flat(found[m]) for m in MODES)
+    errors = {"forward_error": _difference(forward, reverse), "numeric_error": _difference(numeric, reverse)}
+    dtypes = {str(np.asarray(leaf).dtype) for leaf in leaves(found["reverse"], "param").values()}
+    limits = max((EXACT[d] for d in dtypes), default=0.0), max((NUMERIC[d] for d in dtypes), default=0.0)
+    shown = {m: found[m][0] if isinstance(wrt, int) else found[m] for m in MODES}
+    return ModeReport(name, n_inputs, n_results, **shown, passes=passes, **errors, tolerances=limits)
+
+
+def _as_floats(_: str, leaf: Any) -> np.ndarray:
+    """Python numbers as float64; arrays keep their dtype."""
+    return np.asarray(leaf, float if isinstance(leaf, (int, float)) else None)
+
+
+def _need_arrays(given: dict[int, Any], name: str) -> None:
+    for p, tree in given.items():
+        if list(leaves(tree)) != [""]:
+            raise ShapeError(f"argument {p} is no array, and {name} gives one: for a Jacobian both must be arrays")
 
 
 def _flat(tree: Any) -> np.ndarray:

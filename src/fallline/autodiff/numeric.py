@@ -4,6 +4,8 @@
 
 The best step is near the cube root of the rounding unit, times the size of x:
 float64 6.1e-6, float32 4.9e-3.   source: Press et al. 2007, Numerical Recipes, section 5.7
+
+Every function here takes `step`, the h itself; without it h is the best step times max(1, |x|) for each entry.
 """
 
 from __future__ import annotations
@@ -25,11 +27,10 @@ def numeric_jacobian(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, step:
     """d f_i / d x_j by central differences.   f: array -> array; returns shape (*f.shape, *x.shape)"""
     x = np.array(x)  # a copy that may be changed
     columns = []
-    h = best_step(x.dtype) if step is None else step
     with np.errstate(all="ignore"):  # a step out of the domain gives NaN
         for j in range(x.size):
             before = x.flat[j]
-            width = h * max(1.0, abs(float(before)))
+            width = best_step(x.dtype) * max(1.0, abs(float(before))) if step is None else step
             x.flat[j] = before + width
             high, above = np.array(f(x)), float(x.flat[j])
             x.flat[j] = before - width

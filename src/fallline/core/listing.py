@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Listing:
     groups   the heading above each row ("" for none)
     note     what a reader should know, in one sentence;  digits  of the numbers, as they are printed
     narrow   the same in fewer or shorter words, printed where this does not fit
+    blocks   words that stand beside the heading of a group, by the heading
     """
 
     title: str
@@ -36,6 +37,7 @@ class Listing:
     note: str = ""
     digits: int = 10
     narrow: Listing | None = None
+    blocks: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -59,7 +61,7 @@ class Listing:
                 lines.append(f"… {i - last - 1} rows …")
             if self.groups[i] != heading:
                 heading = self.groups[i]
-                lines += ["", _fit([f"[{heading}]"], width).rstrip()]
+                lines += ["", _fit([f"[{heading}] {self.blocks.get(heading, '')}"], width).rstrip()]
             lines.append(_line(row, widths))
             last = i
         return "\n".join([*lines, *(["", *wrap(self.note, width)] if self.note else [])])
@@ -80,7 +82,8 @@ class Listing:
         for i in self._shown():
             if self.groups[i] != heading:
                 heading = self.groups[i]
-                body.append(f'<tr><th colspan="{len(names)}">{html.escape(heading)}</th></tr>')
+                words = html.escape(f"{heading} {self.blocks.get(heading, '')}".rstrip())
+                body.append(f'<tr><th colspan="{len(names)}">{words}</th></tr>')
             cells = "".join(f"<td>{_html(self.columns[n][i], self.digits)}</td>" for n in names)
             body.append(f"<tr>{cells}</tr>")
         caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""

@@ -100,6 +100,22 @@ def test_forward_mode_begins_with_a_single_number_or_the_first_entry():
     assert "d/dW[0, 0]" in fl.trace(lambda n, W: fl.sum(W * W), np.arange(3), np.ones((2, 2))).table("forward").columns
 
 
+def test_whole_numbers_and_data_have_no_derivative_in_either_mode():
+    traced = fl.trace(lambda x, n: x * fl.take(np.ones(3), n).sum(), 1.0, np.arange(3))
+    for ask in (traced.tangents, traced.chain, lambda wrt: traced.table("forward", wrt=wrt)):
+        with pytest.raises(
+            ConfigError, match=r"no derivative with respect to n\[0\], which holds int64: choose an input"
+        ):
+            ask("n[0]")
+    net = fl.Sequential(fl.Dense(1), fl.BatchNorm()).build(fl.spec((2, 4), "float64"), 0)
+    traced = fl.trace(net, np.eye(2, 4), np.ones(2), loss="mse")
+    assert traced.tangents("x[0, 0]")
+    for data in ("y[0]", "layers.1.mean[0]"):
+        for ask in (traced.tangents, traced.chain, lambda wrt: traced.table("forward", wrt=wrt)):
+            with pytest.raises(ConfigError, match=r"which is fixed \(data, or made of data alone\)"):
+                ask(data)
+
+
 def test_an_entry_that_is_not_there_is_refused():
     traced = fl.trace(network(), np.ones((1, 4)))
     for entry in ("layers.0.W[4, 0]", "layers.0.W[0]"):

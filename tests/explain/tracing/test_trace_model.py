@@ -176,6 +176,20 @@ def test_blocks_of_a_model_are_its_layers_and_the_loss():
     assert list(dict.fromkeys(table.groups)) == ["loss", "layers.2", "layers.1", "layers.0"]
 
 
+def test_the_block_of_the_loss_begins_with_its_formula():
+    model = fitted(LABELS, net())
+    for table in (
+        fl.trace(model, X, LABELS).table(by="module"),
+        fl.trace(model, X, LABELS).table("forward", by="module"),
+    ):
+        lines = [line for line in table.text(100).splitlines() if line.startswith("[loss]")]
+        assert lines == ["[loss] BinaryCrossEntropy: -t log(p) - (1 - t) log(1 - p); p = σ(s)"]
+        assert "<th colspan" in table._repr_html_()
+        assert "loss BinaryCrossEntropy: -t log(p)" in table._repr_html_()
+    focal = fitted(LABELS, net(), loss=fl.BinaryCrossEntropy(gamma=2.0))  # which is not the formula any more
+    assert "\n[loss] BinaryCrossEntropy(gamma=2.0)\n" in fl.trace(focal, X, LABELS).table(by="module").text(100)
+
+
 def test_a_profiler_that_runs_is_left_alone():
     def f(x):
         t = x * x

@@ -17,11 +17,13 @@ import numpy as np
 
 import fallline
 from fallline.core.errors import ConfigError, ShapeError
+from fallline.core.facts import facts_of
 from fallline.core.numbers import number_text
 from fallline.core.record import as_record
 from fallline.core.tree import leaves, map_leaves, with_leaves
 from fallline.core.views import VIEWS
 from fallline.data.target import ClassTarget, NumberTarget
+from fallline.graph.op import Op
 from fallline.graph.program import Program
 from fallline.graph.value import Value, scope
 from fallline.losses.loss import Loss
@@ -34,13 +36,16 @@ from fallline.train.step import row_losses, row_scores
 
 _LIBRARY = str(Path(fallline.__file__).parent / "_")[:-1]  # with the separator at its end
 
+Names = dict[int, tuple[Value, str]]  # by id, with the value itself: the id of one that is gone is given to another
+
 
 class Captured(NamedTuple):
     """A program with its arrays and what a reader should know about them.
 
-    names   of nodes, by id
+    names   of nodes of the program, by id
     fixed   ids of inputs that are data, without a derivative: targets, running statistics
     labels  names along the last axis of an input: {"x": ("Age", "Sex")}
+    blocks  what a block of nodes computes, by where they are: {"loss": "SquaredError: (s - t)²"}
     """
 
     program: Program
@@ -49,6 +54,7 @@ class Captured(NamedTuple):
     fixed: frozenset[int] = frozenset()
     note: str = ""
     labels: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
+    blocks: dict[str, str] = {}  # noqa: RUF012
 
 
 def capture(f: Any, inputs: Sequence[Any], loss: Any = None) -> Captured:
@@ -74,25 +80,27 @@ def of_function(f: Callable[..., Any], inputs: Sequence[Any]) -> Captured:
     """A function of ops; nodes are named by its local variables."""
     given = _as_arrays(inputs)
     with _Locals(f) as seen:
-        program = Program.of(f, *given, names=_argument_names(f, len(given)))
-    return Captured(program, _flat(given), seen.names)
+        program = Program.of(f, *given, names=_argument_names(f, given))
+    return Captured(program, _flat(given), _of_nodes(program, seen.names))
 
 
 def of_layer(network: Layer, inputs: Sequence[Any]) -> Captured:
     """A filled layer in evaluation mode; its leaves are inputs, named by their path."""
-    given, params = _as_arrays(inputs), leaves(network)
+    given = _as_arrays([np.asarray(x) if isinstance(x, list) else x for x in inputs])  # as a layer's call does
+    params = leaves(network)
 
     def output(found: dict[str, Value], *xs: Any) -> Any:
         with _Called(network, found) as called:
             result = called.network(_joined(xs), called.run)
         names.update(called.names)
         if isinstance(result, Value):
-            names[id(result)] = "J"
+            names[id(result)] = result, "J"
         return result
 
-    names: dict[int, str] = {}
+    names: Names = {}
     program = Program.of(output, params, *given, names=["", *_input_names(len(given))])
-    return Captured(program, [*params.values(), *_flat(given)], names, _buffers(network, program))
+    arrays = [*params.values(), *_flat(given)]
+    return Captured(program, arrays, _of_nodes(program, names), _buffers(network, program))
 
 
 def of_model(model: Model, X: Any, y: Any = None) -> Captured:
@@ -104,7 +112,7 @@ def of_model(model: Model, X: Any, y: Any = None) -> Captured:
     if model.columns is not None:
         x_names = ["x", "codes"][: len(parts)]
         labels = {"x": model.columns.feature_names, "codes": model.columns.code_names}
-    names: dict[int, str] = {}
+    names: Names = {}
     if y is None:
         choose, note = _answer(model, X, n_rows(x))
         targets = []
@@ -124,13 +132,14 @@ def of_model(model: Model, X: Any, y: Any = None) -> Captured:
                 with scope("link"):
                     result = choose(model.loss.predict(score))
         names.update(called.names)
-        names[id(result)] = "J" if choose is None else "prediction"
+        names[id(result)] = result, "J" if choose is None else "prediction"
         return result
 
     all_names = ["", *x_names, *(["y"] if targets else [])]
     program = Program.of(goal, params, *parts, *targets, names=all_names)
     fixed = _buffers(model.network, program) | {id(v) for v in program.inputs[-1:] if targets}
-    return Captured(program, [*params.values(), *_flat(parts), *targets], names, fixed, note, labels)
+    arrays = [*params.values(), *_flat(parts), *targets]
+    return Captured(program, arrays, _of_nodes(program, names), fixed, note, labels, {"loss": _loss_words(model.loss)})
 
 
 def _answer(model: Model, X: Any, rows: int) -> tuple[Callable[[Value], Value], str]:
@@ -185,7 +194,7 @@ class _Called:
     def __init__(self, network: Layer, found: dict[str, Value]):
         self.network = with_leaves(network, found)
         self.run = Run.of(self.network, record=True)
-        self.names: dict[int, str] = {}
+        self.names: Names = {}
         self._locals = _Locals()
 
     def __enter__(self) -> _Called:
@@ -199,7 +208,18 @@ class _Called:
         for path, _, made in self.run.calls or []:
             if isinstance(made, Value) and path and id(made) not in seen:
                 seen.add(id(made))
-                self.names[id(made)] = path
+                self.names[id(made)] = made, path
+
+
+def _of_nodes(program: Program, names: Names) -> dict[int, str]:
+    """The names of the program's own nodes; values that were made and dropped on the way have left no node."""
+    return {id(v): names[id(v)][1] for v in program.order if id(v) in names}
+
+
+def _loss_words(loss: Loss) -> str:
+    """The formula that the loss's docstring states, which is that without settings; with some, the settings."""
+    name, formula = type(loss).__name__, facts_of(type(loss))["formula"]
+    return f"{name}: {formula}" if formula and repr(loss) == f"{name}()" else repr(loss)
 
 
 def _joined(xs: Sequence[Any]) -> Any:
@@ -228,12 +248,19 @@ def _as_array(leaf: Any) -> np.ndarray:
     return np.asarray(leaf, dtype=np.float64) if isinstance(leaf, (int, float)) else np.asarray(leaf)
 
 
-def _argument_names(f: Callable[..., Any], n: int) -> list[str]:
+def _argument_names(f: Callable[..., Any], given: Sequence[Any]) -> list[str]:
+    """The names of the parameters that the arguments reach; those that *rest takes are rest[0], rest[1] …"""
+    if isinstance(f, Op):
+        return _input_names(len(given))
     try:
-        found = [p.name for p in inspect.signature(f).parameters.values()]
-    except (TypeError, ValueError):
-        found = []
-    return [found[i] if i < len(found) else f"x{i}" for i in range(n)]
+        bound = inspect.signature(f).bind(*given)
+    except (TypeError, ValueError):  # no signature is known, or the call will fail
+        return _input_names(len(given))
+    names = []
+    for name, value in bound.arguments.items():
+        several = bound.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+        names += [f"{name}[{i}]" for i in range(len(value))] if several else [name]
+    return names
 
 
 class _Locals:
@@ -244,7 +271,7 @@ class _Locals:
     """
 
     def __init__(self, f: Callable[..., Any] | None = None):
-        self.names: dict[int, str] = {}
+        self.names: Names = {}
         self._file = getattr(getattr(f, "__code__", None), "co_filename", None)
         self._before: Any = None
 
@@ -264,10 +291,10 @@ class _Locals:
         file = frame.f_code.co_filename
         if file != self._file and file.startswith(_LIBRARY):
             return
-        found: dict[int, str] = {}
+        found: Names = {}
         for name, value in frame.f_locals.items():
             if isinstance(value, Value):
-                found.setdefault(id(value), f"{value.scope}.{name}" if value.scope else name)
+                found.setdefault(id(value), (value, f"{value.scope}.{name}" if value.scope else name))
         self.names.update(found)
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fallline.autodiff.reverse import pullback
-from fallline.core.errors import ConfigError
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
 from fallline.explain.tracing.expression import excerpt, in_words
-from fallline.explain.tracing.flow import is_by_entry, is_silent
+from fallline.explain.tracing.flow import HELD, is_by_entry, is_held, is_silent
+from fallline.explain.tracing.held import held_note
 from fallline.graph.op import as_value, new_input
 from fallline.graph.program import Program
 
@@ -35,15 +35,16 @@ class Factor(NamedTuple):
 
 def chain_table(trace: Trace, wrt: str) -> Listing:
     """d(goal)/d(wrt) as products along the paths through the named nodes, and their sum."""
-    start, index = trace.entry(wrt)
-    if start.partial is None:
-        raise ConfigError(
-            f"{trace.goal.name} has no derivative with respect to {wrt}: choose an input that holds floats"
-        )
+    start, index = trace.slope_entry(wrt)
     names = {id(n.node): n.name for n in trace.named}
     links = {n.name: Link(trace, n, names) for n in trace.named}
-    counts = _path_counts(trace, start, links)
-    paths = list(_paths(trace, start, links, counts))
+    ways = {name: link.operands for name, link in links.items()}
+    counts = _path_counts(start, ways)
+    held = held_note(trace, [n for n in trace.named if counts.get(n.name)])
+    open_ways = {name: link.open_operands for name, link in links.items()}
+    if _path_counts(start, open_ways)[trace.goal.name]:  # then the paths on which a node is held fixed are left out
+        ways, counts = open_ways, _path_counts(start, open_ways)
+    paths = list(_paths(trace, start, links, ways, counts))
     columns: dict[str, list[Any]] = {"factor": [], "its value": [], "product so far": []}
     groups: list[str] = []
     for path in paths:
@@ -54,13 +55,14 @@ def chain_table(trace: Trace, wrt: str) -> Listing:
             groups.append(heading)
     total = counts[trace.goal.name]
     derivative = f"d{trace.goal.name}/d{wrt}"
+    assert start.partial is not None  # as `slope_entry` has made sure
     value = start.partial[index] if index else start.partial
     if total > 1:
         for cells, cell in zip(columns.values(), (f"{derivative} = sum of the paths", None, value), strict=True):
             cells.append(cell)
         groups.append("sum")
     left = f"{total - len(paths)} more paths are left out, the sum counts them" if total > len(paths) else ""
-    note = "; ".join(filter(None, (trace.note, f"{derivative} = {number_text(value)}", left)))
+    note = "; ".join(filter(None, (trace.note, f"{derivative} = {number_text(value)}", left, held)))
     title = f"chain rule: {derivative}"
     if len(paths) == 1 and len(paths[0]) > 1:
         ends = [*(link.node.name for link in paths[0][1:]), start.name]
@@ -83,6 +85,17 @@ class Link:
         return list(self._inputs)
 
     @cached_property
+    def open_operands(self) -> list[str]:
+        """Those from which a way leads to the node that is not held fixed."""
+        found, stack = set(), list(self._program.outputs)
+        while stack:
+            v = stack.pop()
+            if id(v) not in found:
+                found.add(id(v))
+                stack += () if is_held(v) else v.args
+        return [name for name, cut in self._inputs.items() if id(cut) in found]
+
+    @cached_property
     def _pulled(self) -> Program:
         """(values of the operands, dJ/d(node)) -> what arrives at each operand through this node."""
         named = new_input(self.node.node.spec, f"d{self.trace.goal.name}/d{self.node.name}")
@@ -96,6 +109,8 @@ class Link:
     def factor(self, operand: str, g: np.ndarray) -> Factor:
         """The step from this node to an operand, after a product of g so far."""
         product = self.pull(operand, g)
+        if operand not in self.open_operands:
+            return Factor(f"d{self.node.name}/d{operand} = 0 ({HELD})", np.zeros_like(product), product)
         if not self._has_local(operand):
             goal = self.trace.goal.name
             text = in_words(self._pulled.outputs[self.operands.index(operand)], self._root)
@@ -123,18 +138,21 @@ class Link:
 
 
 Path = list[Link]
+Ways = Mapping[str, Sequence[str]]  # the operands of each named node, in the order of the forward pass
 
 
-def _path_counts(trace: Trace, start: Node, links: Mapping[str, Link]) -> dict[str, int]:
+def _path_counts(start: Node, ways: Ways) -> dict[str, int]:
     """The number of paths from each named node to the start."""
     counts = {start.name: 1}
-    for name in links:  # in the order of the forward pass
+    for name, operands in ways.items():  # in the order of the forward pass
         if name != start.name:
-            counts[name] = sum(counts.get(o, 0) for o in links[name].operands)
+            counts[name] = sum(counts.get(o, 0) for o in operands)
     return counts
 
 
-def _paths(trace: Trace, start: Node, links: Mapping[str, Link], counts: Mapping[str, int]) -> Iterator[Path]:
+def _paths(
+    trace: Trace, start: Node, links: Mapping[str, Link], ways: Ways, counts: Mapping[str, int]
+) -> Iterator[Path]:
     """The first paths from the goal to the start, depth first."""
     stack: list[tuple[str, Path]] = [(trace.goal.name, [])]
     made = 0
@@ -144,7 +162,7 @@ def _paths(trace: Trace, start: Node, links: Mapping[str, Link], counts: Mapping
             made += 1
             yield path
             continue
-        for operand in reversed([o for o in links[name].operands if counts.get(o)]):
+        for operand in reversed([o for o in ways[name] if counts.get(o)]):
             stack.append((operand, [*path, links[name]]))
 
 

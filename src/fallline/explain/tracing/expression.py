@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from fallline.core.numbers import number_text
-from fallline.explain.tracing.flow import SILENT
+from fallline.explain.tracing.flow import HELD, SILENT, is_held
 from fallline.graph.op import new_input, with_args
 from fallline.graph.program import Program
 from fallline.graph.value import Value
@@ -44,7 +44,7 @@ def in_words(node: Value, names: Mapping[int, str]) -> str:
         sizes[id(v)] = 1 + sum(sizes[id(a)] for a in v.args)
     if sizes[id(short.outputs[0])] > LONGEST:
         return f"(a formula of {len(short.calls)} operations)"
-    return call_words(short.outputs[0], {id(v): v.attrs["name"] for v in whole.inputs})
+    return _formula(short.outputs[0], {id(v): v.attrs["name"] for v in whole.inputs})
 
 
 def excerpt(node: Value, names: Mapping[int, str]) -> tuple[Program, list[Value]]:
@@ -69,6 +69,10 @@ def excerpt(node: Value, names: Mapping[int, str]) -> tuple[Program, list[Value]
 
 def call_words(node: Value, names: Mapping[int, str]) -> str:
     """The formula one op deep: its operands by name."""
+    return f"{_formula(node, names)} ({HELD})" if is_held(node) else _formula(node, names)
+
+
+def _formula(node: Value, names: Mapping[int, str]) -> str:
     return _written(node, names, open_first=node.op.name != "input")[0]
 
 

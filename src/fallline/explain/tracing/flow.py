@@ -14,6 +14,7 @@ from fallline.graph.program import Program
 from fallline.graph.value import Value
 
 SILENT = ("broadcast_to", "identity", "reshape", "astype")  # they repeat or regroup numbers and change none
+HELD = "held fixed"  # said of what stop_gradient makes: the numbers of its operand, without their derivative
 Arrays = dict[int, np.ndarray]  # by the id of the node
 
 
@@ -38,6 +39,11 @@ def is_by_entry(node: Value) -> bool:
 
 def is_silent(node: Value) -> bool:
     return node.op.name in SILENT
+
+
+def is_held(node: Value) -> bool:
+    """Whether the node is taken as fixed, so that no derivative goes through it."""
+    return node.op.name == "stop_gradient"
 
 
 def source_of(node: Value, kept: Collection[int]) -> Value:
@@ -70,7 +76,7 @@ def flow_back(kept: Sequence[Value], goal: Value, active: set[int], values: Arra
         for node in reversed(kept):
             g = partials.get(id(node))
             found = [] if g is None or id(node) not in active else _parts(node, g, active, values, ids)
-            for part in found:
+            for part in () if is_held(node) else found:
                 before = partials.get(id(part.source))
                 total = part.contribution if before is None else before + part.contribution
                 partials[id(part.source)] = total
@@ -80,6 +86,8 @@ def flow_back(kept: Sequence[Value], goal: Value, active: set[int], values: Arra
 
 
 def _parts(node: Value, g: np.ndarray, active: set[int], values: Arrays, kept: Collection[int]) -> list[Part]:
+    if is_held(node):
+        return _held_part(node, active, kept)
     rule = node.op.vjp
     if rule is None:
         return []
@@ -98,6 +106,14 @@ def _parts(node: Value, g: np.ndarray, active: set[int], values: Arrays, kept: C
             local = None if units is None else np.asarray(units[i])
             found.append(Part(i, source, local, np.asarray(contribution)))
     return found
+
+
+def _held_part(node: Value, active: set[int], kept: Collection[int]) -> list[Part]:
+    """The part that stands for what does not flow: 0."""
+    source = source_of(node.args[0], kept)
+    if id(source) not in active or id(source) not in kept:
+        return []
+    return [Part(0, source, np.zeros(node.shape, node.dtype), np.zeros(source.shape, source.dtype))]
 
 
 def back_to_source(node: Value, contribution: Any, kept: Collection[int], values: Any = None) -> tuple[Value, Any]:

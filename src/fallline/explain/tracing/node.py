@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from fallline.explain.tracing.expression import call_words, in_words
-from fallline.explain.tracing.flow import back_to_source, is_by_entry
+from fallline.explain.tracing.flow import HELD, back_to_source, is_by_entry, is_held
 from fallline.graph.op import as_value, new_input
 from fallline.graph.value import Value
 
@@ -23,6 +23,8 @@ class Edge:
                   a sum) the whole contribution dJ/d(node) · d(node)/d(operand)
     local         the partial's value, None for an op that mixes entries
     contribution  dJ/d(node) · d(node)/d(operand), which is added to dJ/d(operand)
+
+    Of a node that is held fixed (stop_gradient) they are "0 (held fixed)", 0 and 0.
     """
 
     operand: str
@@ -78,6 +80,8 @@ class Node:
 
 def rule_words(node: Value, position: int, names: dict[int, str], goal: str) -> str:
     """The rule by which the derivative flows to one argument of a node, as a formula; see `Edge.text`."""
+    if is_held(node):
+        return f"0 ({HELD})"
     by_entry = is_by_entry(node)
     named = new_input(node.spec, f"d{goal}/d{names[id(node)]}")
     cotangent = as_value(np.ones(node.shape, node.dtype)) if by_entry else named

@@ -60,7 +60,9 @@ def memory_report(trace: Trace) -> MemoryReport:
         f"them; forward mode: {counted(passes, 'pass')}, one for each input entry, of at most {forward:,} bytes"
     )
     title = f"memory: the values that the derivatives of {trace.goal.name} read"
-    return MemoryReport(title, columns, groups, note, 10, None, reverse, forward, passes)
+    return MemoryReport(
+        title, columns, groups, note, reverse_bytes=reverse, forward_bytes=forward, forward_passes=passes
+    )
 
 
 def _reads(trace: Trace, node: Value) -> list[tuple[str, list[Value]]]:

@@ -10,6 +10,7 @@ import numpy as np
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
 from fallline.explain.tracing.expression import bracketed_sum
+from fallline.explain.tracing.held import held_note
 
 if TYPE_CHECKING:
     from fallline.explain.tracing.node import Edge, Node
@@ -41,8 +42,8 @@ def reverse_table(trace: Trace, *, by_module: bool = False) -> Listing:
     full["sum so far"] = short["sum so far"] = totals
     title, note = f"reverse mode: {goal} = {number_text(trace.goal.value)}", _note(trace)
     headings = groups if by_module else [""] * len(groups)
-    narrow = Listing(f"{title}; ∂u stands for d{goal}/du", short, headings, note)
-    return Listing(title, full, headings, note, narrow=narrow)
+    narrow = Listing(f"{title}; ∂u stands for d{goal}/du", short, headings, note, blocks=trace.blocks)
+    return Listing(title, full, headings, note, narrow=narrow, blocks=trace.blocks)
 
 
 def forward_table(trace: Trace, wrt: str, *, by_module: bool = False) -> Listing:
@@ -60,10 +61,12 @@ def forward_table(trace: Trace, wrt: str, *, by_module: bool = False) -> Listing
         f"d/d{wrt}": running,
     }
     short: dict[str, list[Any]] = {"variable": variables, "value": values, f"d/d{wrt}": running}
-    note = _sentences(trace.note, f"d{trace.goal.name}/d{wrt} = {number_text(moved[trace.goal.name])}")
+    slope = f"d{trace.goal.name}/d{wrt} = {number_text(moved[trace.goal.name])}"
+    note = _sentences(trace.note, slope, held_note(trace, nodes))
     groups = [n.where if by_module else "" for n in nodes]
     title = f"forward mode: derivatives with respect to {wrt}"
-    return Listing(title, full, groups, note, narrow=Listing(title, short, groups, note))
+    narrow = Listing(title, short, groups, note, blocks=trace.blocks)
+    return Listing(title, full, groups, note, narrow=narrow, blocks=trace.blocks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +126,12 @@ def _partials_value(node: Node) -> Any:
 
 
 def _note(trace: Trace) -> str:
-    """What the goal stands for, and its derivatives by the small inputs."""
+    """What the goal stands for, its derivatives by the small inputs, and what is held fixed on the way."""
     goal = trace.goal.name
     small = [n for n in trace.inputs if n.partial is not None and 0 < np.size(n.partial) <= 4]
     slopes = [f"d{goal}/d{n.name} = {number_text(n.partial)}" for n in small[:MOST_SLOPES]]
-    return _sentences(trace.note, ", ".join(slopes) + (", …" if len(small) > MOST_SLOPES else ""))
+    shown = ", ".join(slopes) + (", …" if len(small) > MOST_SLOPES else "")
+    return _sentences(trace.note, shown, held_note(trace, trace.nodes))
 
 
 def _sentences(*parts: str) -> str:

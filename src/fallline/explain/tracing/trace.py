@@ -41,6 +41,7 @@ class Trace:
     program  what was run
     note     what the result stands for, in a sentence, where it is not plain
     labels   names along the last axis of an input: {"x": ("Age", "Sex")}
+    blocks   what a block of nodes computes, by where they are: {"loss": "SquaredError: (s - t)²"}
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class Trace:
         fixed: frozenset[int] = frozenset(),
         note: str = "",
         labels: dict[str, tuple[str, ...]] | None = None,
+        blocks: dict[str, str] | None = None,
     ):
-        self.program, self.note, self.labels = program, note, labels or {}
+        self.program, self.note, self.labels, self.blocks = program, note, labels or {}, blocks or {}
         names = dict(names)
         goal, self._shapes = pass_names_on(program, _one_number(program), names)
         kept = [v for v in program.order if v is goal or is_shown(v, names)]
@@ -174,9 +176,10 @@ class Trace:
     def tangents(self, wrt: str) -> dict[str, np.ndarray]:
         """The derivative of every node with respect to one number (forward mode): dv/d(wrt) by name.
 
-        wrt  a node of size 1, or one entry of another: "W[0, 1]"
+        wrt  a node of size 1, or one entry of another: "W[0, 1]"; ConfigError for whole numbers and fixed data, which
+             no derivative is taken by
         """
-        start, index = self.entry(wrt)
+        start, index = self.slope_entry(wrt)
         if not index and start.node.size != 1:
             first = ", ".join("0" * start.value.ndim)
             raise ShapeError(
@@ -202,6 +205,16 @@ class Trace:
             node.value[index].item()
         except (IndexError, ValueError):
             raise ShapeError(f"{name}: {match[1]} has shape {node.value.shape}, give one index for each axis") from None
+        return node, index
+
+    def slope_entry(self, name: str) -> tuple[Node, tuple[int, ...]]:
+        """`entry`, where the goal has a derivative with respect to it; ConfigError for whole numbers and data."""
+        node, index = self.entry(name)
+        if node.partial is None:
+            no = f"{self.goal.name} has no derivative with respect to {name}, which"
+            if not node.node.spec.is_float:
+                raise ConfigError(f"{no} holds {node.node.dtype}: choose an input that holds floats")
+            raise ConfigError(f"{no} is fixed (data, or made of data alone): choose one of the other inputs")
         return node, index
 
     def table(self, mode: str = "reverse", *, wrt: str | None = None, by: str | None = None) -> Listing:
