@@ -98,6 +98,29 @@ def test_depth_0_is_the_linear_model_and_params_may_be_a_number_or_free():
     assert both.columns["hidden"] == ["2", "4", "2, 2", "4, 4"]
 
 
+@pytest.mark.parametrize("other", [{"features": [None, "poly(2)"]}, {"norm": [None, "batch"]}])
+def test_equal_parameters_hold_whatever_else_differs(other):
+    """Each combination has widths of its own: a unit more or less would not bring any of them nearer to the budget."""
+    found = fl.compare((X, Y), depths=[1, 2], epochs=1, seeds=1, **other)
+    budget = count_parameters(fl.mlp(64).build(np.zeros((2, 3)), 0))
+    assert found.columns["parameters"][0] == budget
+    assert [len(o.choices["hidden"]) for o in found.outcomes] == [1, 1, 2, 2]
+    for outcome in found.outcomes:
+        first, *rest = outcome.choices["hidden"]
+        design = {name: outcome.choices[name] for name in other}
+        for change in (1, -1):
+            near = count_parameters(fl.mlp((first + change, *rest), **design).build(np.zeros((2, 3)), 0))
+            assert abs(outcome.parameters - budget) <= abs(near - budget)
+    given = fl.compare((X, Y), depths=[2], params=500, epochs=1, seeds=1, **other)
+    assert all(abs(n / 500 - 1) < 0.05 for n in given.columns["parameters"])
+
+
+def test_what_training_alone_is_told_leaves_the_widths():
+    found = fl.compare((X, Y), depths=[1, 2], optimizers=["adam", "sgd"], epochs=1, seeds=1)
+    assert found.columns["hidden"][0] == found.columns["hidden"][1] == "64"
+    assert found.columns["hidden"][2] == found.columns["hidden"][3]
+
+
 def test_networks_of_your_own_by_name():
     nets = {"straight": fl.Sequential(fl.Dense(1)), "bent": fl.Sequential(fl.Dense(4), fl.Tanh(), fl.Dense(1))}
     found = fl.compare((X, Y), networks=nets, optimizers=["adam", "sgd"], epochs=2, seeds=1)

@@ -23,9 +23,10 @@ def bowl(w):
 
 @pytest.mark.parametrize("cls", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_every_optimizer_walks_the_way_that_its_update_says(cls):
-    """Three steps by hand: the path is that of `update` with the gradient of the bowl."""
+    """Three steps by hand: the path is that of `update` with the gradient of the bowl; what decays decays all of w."""
     optimizer = cls.sample().with_rate(0.05)
     way = fl.descend(bowl, [0.0, 0.0], optimizer=optimizer, steps=3)
+    optimizer = optimizer.replace(where="*") if getattr(optimizer, "where", "") is None else optimizer
     params = {"w": np.zeros(2)}
     state = optimizer.init(params)
     for t in range(3):
@@ -50,6 +51,19 @@ def test_the_rate_of_an_optimizer_with_settings_is_its_own_and_else_a_tenth():
     assert_close(fl.descend(valley, 0.0, optimizer=fl.SGD(0.25), steps=1).path[1], 1.5)
     assert_close(fl.descend(valley, 0.0, optimizer="sgd(0.25)", steps=1).path[1], 1.5)
     assert_close(fl.descend(valley, 0.0, optimizer=fl.SGD(0.25), learning_rate=0.5, steps=1).path[1], 3.0)
+
+
+@pytest.mark.parametrize("start", [5.0, [5.0, 2.0], [[5.0], [2.0]]])
+@pytest.mark.parametrize("wrap", [lambda made: made, fl.ClipNorm])
+def test_weight_decay_is_that_of_all_numbers(start, wrap):
+    """On a flat function nothing but the decay moves w: w <- w (1 - 0.1 · 0.5)."""
+    way = fl.descend(lambda w: fl.sum(0.0 * w), start, optimizer=wrap(fl.AdamW(0.1, weight_decay=0.5)), steps=2)
+    assert_close(way.path[2], np.array(start) * 0.95**2)
+
+
+def test_weight_decay_where_it_is_asked_for():
+    way = fl.descend(lambda w: fl.sum(0.0 * w), [5.0], optimizer=fl.AdamW(0.1, weight_decay=0.5, where=()), steps=2)
+    assert_close(way.path[2], [5.0])
 
 
 def test_a_tolerance_ends_the_walk_where_the_slope_is_that_flat():
@@ -78,6 +92,7 @@ def test_the_reason_says_why_it_ended_and_what_to_do(name):
     with pytest.raises(AssertionError, match=words):
         raise AssertionError(way.reason)
     assert way.reason in repr(way)
+    assert ("1 step is done" in way.reason) == (name == "too few steps")
 
 
 def test_a_function_without_a_bottom_is_told_from_divergence():

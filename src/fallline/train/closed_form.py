@@ -29,6 +29,8 @@ Arrays = dict[str, Any]
 Scores = Callable[[Arrays, Any], Value]
 INSTEAD = "take optimizer='newton' or gradient descent"
 ENTRIES = 2_000_000  # of B, in one chunk: 16 MB
+PROBES = 5  # rows on which the scores are compared at random weights
+ROUNDING = 1e-9  # of the largest score
 
 
 def solve_least_squares(
@@ -40,14 +42,26 @@ def solve_least_squares(
     returns  (n_weights,), the parameters in their order
     raises   ConfigError where there is no such formula, with the reason
     """
+    check_quadratic(scores, params, loss, penalties, train)
     params = map_leaves(_double, params)
-    _check_squares(loss, penalties)
-    _check_linear(scores, params, train)
     n_weights = sum(leaf.size for leaf in params.values())
     triangle: Any = np.zeros((0, n_weights + 1))
     for B, c in chain(_rows_of_penalties(params, penalties), _rows_of_data(scores, params, train)):
         triangle = np.linalg.qr(np.vstack([triangle, np.column_stack([B, c])]), mode="r")
     return np.linalg.lstsq(triangle[:, :-1], triangle[:, -1], rcond=None)[0]
+
+
+def check_quadratic(scores: Scores, params: Arrays, loss: Loss, penalties: tuple[Any, ...], train: Examples) -> None:
+    """ConfigError with the reason unless J is a quadratic function of the weights: the one above."""
+    _check_squares(loss, penalties)
+    params = map_leaves(_double, params)
+    path = _bend(scores, params, train)
+    if path is not None:
+        why = f"their slope depends on {path}" if path else "at random weights they are not what their slope says"
+        raise ConfigError(
+            f"this network has no explicit solution: dL/dW = 0 cannot be solved for W, because its scores are not "
+            f"linear in its weights ({why}); {INSTEAD}"
+        )
 
 
 def _double(_: str, leaf: Any) -> Any:
@@ -66,8 +80,8 @@ def _check_squares(loss: Loss, penalties: tuple[Any, ...]) -> None:
         )
 
 
-def _check_linear(scores: Scores, params: Arrays, train: Examples) -> None:
-    """ConfigError unless the derivative of the scores with respect to the weights is free of the weights."""
+def _bend(scores: Scores, params: Arrays, train: Examples) -> str | None:
+    """None where scores are linear in the weights, else the path of weights that their derivative depends on, or ""."""
     nodes: dict[str, Any] = {}
 
     def derivative(given: Any, x: Any) -> Any:
@@ -79,11 +93,21 @@ def _check_linear(scores: Scores, params: Arrays, train: Examples) -> None:
     program = Program.of(derivative, params, map_leaves(_double, take_rows(train.x, np.s_[:2])))
     needed = {id(v) for v in reachable(program.outputs)}
     path = next((path for path, node in nodes.items() if id(node) in needed), None)
-    if path is not None:
-        raise ConfigError(
-            f"this network has no explicit solution: dL/dW = 0 cannot be solved for W, because its scores are not "
-            f"linear in its weights (their slope depends on {path}); {INSTEAD}"
-        )
+    return path if path is not None or _is_affine(scores, params, train) else ""
+
+
+def _is_affine(scores: Scores, params: Arrays, train: Examples) -> bool:
+    """Whether s(a w + b v) - s(0) = a (s(w) - s(0)) + b (s(v) - s(0)) at random weights w, v.
+
+    A derivative alone does not tell: that of sign and of stop_gradient is 0, and they are not constant.
+    """
+    x = map_leaves(_double, take_rows(train.x, np.s_[:PROBES]))
+    program, rng = Program.of(scores, params, x), np.random.default_rng(0)
+    w, v = ({path: rng.normal(size=leaf.shape) for path, leaf in params.items()} for _ in range(2))
+    zero, both = ({path: a * w[path] + b * v[path] for path in params} for a, b in ((0, 0), (0.7, -1.9)))
+    at = [program(each, x).ravel() for each in (zero, w, v, both)]
+    error = at[3] - at[0] - 0.7 * (at[1] - at[0]) + 1.9 * (at[2] - at[0])
+    return not np.any(np.abs(error) > ROUNDING * (1 + np.max(np.abs(at))))
 
 
 def _rows_of_penalties(params: Arrays, penalties: tuple[L2, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -11,6 +11,7 @@ import numpy as np
 from fallline.core.errors import ConfigError
 from fallline.core.listing import Listing
 from fallline.train.variants import (
+    DESIGN,
     Choices,
     Outcome,
     Parts,
@@ -66,8 +67,9 @@ def compare(
     depths, widths  numbers of hidden layers, and of units in each;  networks  {name: recipe} of your own
     batch_sizes, optimizers, activations  as in `fit` and `mlp`; a list for any other keyword of theirs is compared
                     too (features=[None, "poly(3)"]), everything else holds for all variants
-    params          with depths: "equal" gives each depth the widths that make as many parameters as `hidden`
-                    (one layer of 64 units) has; a number is that count; None keeps the width
+    params          with depths: "equal" gives each network the widths that make as many parameters as `hidden`
+                    (one layer of 64 units) has, with the first value of every list; a number is that count; None keeps
+                    the width
     seeds           starts of each variant (a number of them, or a list); the losses are their mean, ± their spread
     validation, test  shares of the rows, split by `seed`: the validation rows choose each network's best epoch and the
                     best variant, the test rows only judge
@@ -79,17 +81,20 @@ def compare(
     fixed = {"strict": False} | {name: value for name, value in choices.items() if name not in axes}
     check_choices((*axes, *fixed))
     parts = Parts.of(data, validation, test, seed, fixed.get("loss"))
-    shapes = _shapes(parts, fixed, depths, widths, params)
+    shapes = _shapes(fixed, depths, widths, params)
     if shapes and "hidden" in axes:
         raise ConfigError("hidden=[…] names the layers already: give it, or depths and widths")
     if shapes:
         axes = {"hidden": shapes} | axes
     if not axes:
         raise ConfigError("nothing to compare: give depths, widths, batch_sizes, optimizers, activations or networks")
+    variants = [fixed | given for given in product_of(axes)]
+    if depths is not None and widths is None and params is not None:
+        variants = _of_equal_size(parts.train, _base_of(fixed), variants, params)
     starts = list(range(seeds) if isinstance(seeds, int) else seeds)
     if not starts:
         raise ConfigError(f"seeds={seeds!r}: give a number of starts of at least 1, or a list of seeds")
-    outcomes = [run_variant(parts, fixed | given, starts) for given in product_of(axes)]
+    outcomes = [run_variant(parts, choices, starts) for choices in variants]
     return _listed(outcomes, parts, axes, networks or {}, len(starts))
 
 
@@ -100,20 +105,36 @@ def _values(name: str, given: Any) -> list[Any]:
     return values
 
 
-def _shapes(parts: Parts, fixed: Choices, depths: Any, widths: Any, params: Any) -> list[tuple[int, ...]]:
-    """The hidden layers of each variant; none where neither depths nor widths are compared."""
+def _shapes(fixed: Choices, depths: Any, widths: Any, params: Any) -> list[tuple[int, ...]]:
+    """The hidden layers to compare, their widths not yet made equal; none without depths and widths."""
     if params not in (None, "equal") and (isinstance(params, bool) or not isinstance(params, int)):
         raise ConfigError(f'params={params!r}: give "equal", a number of parameters, or None')
-    base = fixed.get("hidden", (BASE_WIDTH,))
-    base = (base,) if isinstance(base, int) else tuple(base)
+    base = _base_of(fixed)
     if depths is None:
         return [(width,) * max(1, len(base)) for width in widths or ()]
     if widths is not None:
         return [(width,) * depth for depth in depths for width in widths]
-    if params is None:
-        return [base[:1] * depth for depth in depths]
-    budget = count_for(parts.train, fixed | {"hidden": base}) if params == "equal" else params
-    return [equal_widths(parts.train, fixed, depth, budget) for depth in depths]
+    return [(base[:1] or (BASE_WIDTH,)) * depth for depth in depths]
+
+
+def _base_of(fixed: Choices) -> tuple[int, ...]:
+    """The hidden layers that all variants are given, before depths and widths change them."""
+    base = fixed.get("hidden", (BASE_WIDTH,))
+    return (base,) if isinstance(base, int) else tuple(base)
+
+
+def _of_equal_size(data: Any, base: tuple[int, ...], variants: list[Choices], params: Any) -> list[Choices]:
+    """The variants with widths of their own: all have as many parameters as the first would have with layers `base`."""
+    budget = count_for(data, variants[0] | {"hidden": base}) if params == "equal" else params
+    solved: dict[Any, tuple[int, ...]] = {}  # what training alone is told leaves the widths as they are
+    made = []
+    for choices in variants:
+        depth = len(choices["hidden"])
+        key = depth, *(id(choices[name]) for name in (*DESIGN, "loss") if name in choices and name != "hidden")
+        if key not in solved:
+            solved[key] = equal_widths(data, choices, depth, budget)
+        made.append(choices | {"hidden": solved[key]})
+    return made
 
 
 def equal_widths(data: Any, choices: Choices, depth: int, budget: int) -> tuple[int, ...]:

@@ -15,6 +15,8 @@ from fallline.autodiff.functions import hvp, value_and_grad
 from fallline.core.errors import ConfigError, FalllineError
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
+from fallline.core.record import Record
+from fallline.core.tree import map_records
 from fallline.optim.optimizer import Minimizer, Optimizer
 from fallline.optim.schedules import Rate
 from fallline.optim.sgd import SGD
@@ -46,7 +48,8 @@ def descend(
 
     f              a function of one number or array, written with Python's operators and fl's ops, with one number as
                    its result; f(w, rng) is noisy: rng is a NumPy generator to draw from, new numbers at each look
-    optimizer      "sgd" (w <- w - learning_rate · slope), any other optimizer, or a solver ("newton", "random")
+    optimizer      "sgd" (w <- w - learning_rate · slope), any other optimizer, or a solver ("newton", "random");
+                   one with weight_decay decays all of w, also where w is one number or a vector
     learning_rate  a number or a schedule, of which every step is an epoch; None is 0.1, or the optimizer's own where
                    one is given with its settings
     tolerance      ends the walk as soon as |slope| is no larger; None takes all steps
@@ -144,7 +147,7 @@ class _Look(Objective):
 
 def _method(optimizer: str | Minimizer, learning_rate: Rate | None) -> Minimizer:
     """The optimizer with its learning rate, or the solver, which has none."""
-    method = as_minimizer(optimizer)
+    method = map_records(_decays_all, as_minimizer(optimizer))
     if not isinstance(method, Optimizer):
         if learning_rate is not None:
             raise ConfigError(
@@ -154,6 +157,11 @@ def _method(optimizer: str | Minimizer, learning_rate: Rate | None) -> Minimizer
     if learning_rate is None and isinstance(optimizer, str) and "(" not in optimizer:
         learning_rate = LEARNING_RATE
     return method if learning_rate is None else method.with_rate(learning_rate)
+
+
+def _decays_all(_: str, method: Record) -> Record:
+    """The optimizer, for which w is no bias although it may have no axis or one: where=None would leave it out."""
+    return method.replace(where="*") if getattr(method, "where", "*") is None else method
 
 
 def _starts(start: Any, restarts: int | None, low: Any, high: Any, rng: np.random.Generator) -> list[np.ndarray]:
@@ -195,13 +203,14 @@ def _reason(walk: Descent, look: _Look, lost: bool, flat: bool, done: str) -> st
     values, size = walk.values, number_text(float(np.linalg.norm(np.ravel(walk.slopes[-1]))), 3)
     last, n = number_text(float(values[-1]), 4), walk.steps
     steps = f"{n} step{'s' * (n != 1)}"
+    done_all = f"{steps} {'is' if n == 1 else 'are'} done"
     rose = n > RISES and values[-1] > values[0] and bool((np.diff(values[-RISES:]) > 0).all()) and not walk.noisy
     if rose or (lost and not values[-1] < values[0]):
         return f"diverged: f rose from {number_text(float(values[0]), 4)} to {last} in {steps}{_cure(walk, look)}"
     if lost:
         return f"f falls without bound: it is {last} after {steps}, so it has no minimum in this direction"
     if walk.noisy:
-        return f"{steps} are done; f is noisy, and over the last half {_hover(walk.path[len(walk.path) // 2 :])}"
+        return f"{done_all}; f is noisy, and over the last half {_hover(walk.path[len(walk.path) // 2 :])}"
     if done:
         return f"converged after {steps}: {done}"
     if flat:
@@ -209,7 +218,7 @@ def _reason(walk: Descent, look: _Look, lost: bool, flat: bool, done: str) -> st
     changes = np.diff(walk.path[-3:].reshape(min(n + 1, 3), -1), axis=0)
     back = len(changes) == 2 and float(changes[0] @ changes[1]) < 0
     hint = "w goes back and forth, so take a lower learning rate" if back else "take more steps, or longer ones"
-    return f"{steps} are done and |slope| is still {size}: {hint}"
+    return f"{done_all} and |slope| is still {size}: {hint}"
 
 
 def _hover(tail: np.ndarray) -> str:

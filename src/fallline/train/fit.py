@@ -105,19 +105,22 @@ def fit(
     keep_path       True keeps the weights of every epoch in `Fit.path`
     raises          ConfigError, DataError; NonFiniteError when not even one epoch stayed finite
     """
-    seed, (method, dtype) = _count("seed", seed, least=0), _method(optimizer, solver, precision)
+    seed, (method, dtype) = whole_number("seed", seed, least=0), _method(optimizer, solver, precision)
     train, judged, target, loss = training_rows(
-        network, data, validation, loss, sample_weight, class_weight, dtype, seed
+        network, data, loss=loss, validation=validation, sample_weight=sample_weight, class_weight=class_weight,
+        precision=dtype, seed=seed,
     )
     by_gradient = method.uses_gradient and epochs != 0
-    start = partial(start_model, network, train, loss, target, engine, strict=strict, by_gradient=by_gradient)
+    given = network, train, loss, target, engine
+    first = start_model(*given, seed, strict=strict, by_gradient=by_gradient)
     with Progress(quiet=not progress) as show:
         trainer = Trainer(
-            start(seed), method, train, judged, _penalties(l1, l2, penalties), _count("epochs", epochs, least=0),
+            first, method, train, judged, _penalties(l1, l2, penalties), whole_number("epochs", epochs, least=0),
             batch_rows(batch_size, len(train)), shuffle, seed, as_rule(early_stopping), _names(metrics),
             [show, *_callables("callbacks", callbacks)], keep_path=keep_path,
         )  # fmt: skip
-        return best_of_starts(trainer, start, _count("restarts", restarts), filled=network.is_filled)
+        start = partial(fill_model, *given)
+        return best_of_starts(trainer, start, whole_number("restarts", restarts), filled=network.is_filled)
 
 
 def _method(optimizer: Any, solver: Any, precision: str | None) -> tuple[Minimizer, str]:
@@ -148,14 +151,25 @@ def start_model(
     strict: bool = True,
     by_gradient: bool = True,
 ) -> Model:
-    """The model before training: the network filled for these rows and checked against the loss and its targets."""
-    specs = map_leaves(lambda _, leaf: Spec(leaf.shape, leaf.dtype), take_rows(train.x, np.s_[:2]))
+    """The model before training, `fill_model`, checked against the loss and its targets; see `check_pairing`."""
+    model = fill_model(network, train, loss, target, engine, seed)
+    check_pairing(model.network, loss, _some_specs(train), train.y, strict=strict, by_gradient=by_gradient)
+    return model
+
+
+def fill_model(network: Layer, train: Examples, loss: Loss, target: Any, engine: str | Engine, seed: int) -> Model:
+    """The model before training: the network filled for these rows by the seed, if it is not filled yet."""
+    specs = _some_specs(train)
     filled = network if network.is_filled else network.build(specs, np.random.default_rng(seed))
     filled = _in_precision(filled, train.w.dtype)
     n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
     check_scores(filled, loss, specs, loss.n_scores(len(target.classes), n_outputs))
-    check_pairing(filled, loss, specs, train.y, strict=strict, by_gradient=by_gradient)
     return Model(filled, loss, target, engine=get_engine(engine).name, feature_names=train.names)
+
+
+def _some_specs(examples: Examples) -> Any:
+    """The Specs of two rows of inputs."""
+    return map_leaves(lambda _, leaf: Spec(leaf.shape, leaf.dtype), take_rows(examples.x, np.s_[:2]))
 
 
 def _in_precision(network: Layer, dtype: np.dtype) -> Layer:
@@ -192,10 +206,10 @@ def batch_rows(batch_size: int | str, n: int) -> int:
         return n
     if isinstance(batch_size, str):
         raise ConfigError(f'batch_size={batch_size!r}: pass a number of rows, or "full"')
-    return _count("batch_size", batch_size)
+    return whole_number("batch_size", batch_size)
 
 
-def _count(name: str, value: Any, least: int = 1) -> int:
+def whole_number(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ConfigError(f"{name}={value!r}: {name} must be a whole number of at least {least}")
     return int(value)
@@ -227,12 +241,13 @@ def _pair(data: Any, name: str, network: Layer, dtype: np.dtype, names: tuple[st
 def training_rows(
     network: Layer,
     data: Any,
-    validation: Any,
-    loss: Any,
-    sample_weight: Any,
-    class_weight: Any,
-    precision: str,
-    seed: int,
+    *,
+    loss: Any = None,
+    validation: Any = None,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    precision: str = "float32",
+    seed: int = 0,
 ) -> tuple[Examples, Examples | None, ClassTarget | NumberTarget, Loss]:
     """The rows to train on and to judge by, how their targets are encoded, and the loss."""
     if not isinstance(network, Layer):

@@ -25,7 +25,7 @@ from fallline.nn.layer import Layer
 from fallline.optim.optimizer import Optimizer
 from fallline.optim.solver import as_minimizer
 from fallline.train.examples import Examples
-from fallline.train.fit import batch_rows, start_model, training_rows
+from fallline.train.fit import batch_rows, start_model, training_rows, whole_number
 from fallline.train.model import Model, mean_loss, score_rows
 from fallline.train.stepping import Stepping
 
@@ -124,7 +124,7 @@ def find_learning_rate(
     high: float = 100.0,
     steps: int = 100,
     seed: int = 0,
-    precision: str = "float32",
+    precision: str | None = "float32",
     engine: str | Engine = "auto",
 ) -> RateReport:
     """Looks for the learning rate to begin with.
@@ -142,9 +142,10 @@ def find_learning_rate(
     method = as_minimizer(optimizer)
     if not isinstance(method, Optimizer):
         raise ConfigError(f"{method!r} is a solver and has no learning rate: give an optimizer, such as sgd")
-    if not 0 < low < high < math.inf or steps < 2:
-        raise ConfigError(f"low={low}, high={high}, steps={steps}: give 0 < low < high and at least two steps")
-    train, _, target, chosen = training_rows(network, data, None, loss, None, None, precision, seed)
+    if not 0 < low < high < math.inf:
+        raise ConfigError(f"low={low}, high={high}: give 0 < low < high")
+    steps, seed = whole_number("steps", steps, least=2), whole_number("seed", seed, least=0)
+    train, _, target, chosen = training_rows(network, data, loss=loss, precision=precision or "float32", seed=seed)
     start = partial(start_model, network, train, chosen, target, engine, strict=False)
     given = train, (L2(l2),) * bool(l2), batch_rows(batch_size, len(train))
 

@@ -18,7 +18,7 @@ from fallline.graph.value import Value
 from fallline.nn.layer import Layer
 from fallline.nn.run import Run
 from fallline.optim.solver import Objective
-from fallline.train.closed_form import solve_least_squares
+from fallline.train.closed_form import check_quadratic, solve_least_squares
 from fallline.train.examples import Examples
 from fallline.train.model import Model
 from fallline.train.step import Cost, batch_cost, gradients_of, row_scores
@@ -55,12 +55,16 @@ class TrainingObjective(Objective):
         """The starting weights in one vector, in the order of `leaves(network, "param")`."""
         return flattened(self.model.network)
 
-    def network_at(self, w: np.ndarray) -> Layer:
-        """The network with these weights; running statistics move by one step of their average."""
-        if self.buffers:
-            updated = self._call("buffers", self._buffers, self._parts(w))
-            self.buffers = dict(zip(self.buffers, updated, strict=True))
-        return with_leaves(self.model.network, {**self._split(w), **self.buffers})
+    def network_at(self, w: np.ndarray, buffers: Arrays) -> Layer:
+        """The network with these weights and this state."""
+        return with_leaves(self.model.network, {**self._split(w), **buffers})
+
+    def moved(self, buffers: Arrays, w: np.ndarray) -> Arrays:
+        """The state after one step at these weights: running statistics come nearer to those of all rows."""
+        if not buffers:
+            return buffers
+        updated = self._call("buffers", self._buffers, (self._split(w), buffers))
+        return dict(zip(buffers, updated, strict=True))
 
     def compute(self, w: np.ndarray) -> float:
         return float(self._call("value", self._value, self._parts(w))[0])
@@ -74,16 +78,20 @@ class TrainingObjective(Objective):
         return joined(self._call("hvp", self._product, parts))
 
     def closed_form(self) -> np.ndarray:
+        return solve_least_squares(self._scores, self.params, self.model.loss, self.penalties, self.train)
+
+    def check_quadratic(self) -> None:
+        """ConfigError with the reason unless the Hessian is the same for all weights, as it is for least squares."""
+        check_quadratic(self._scores, self.params, self.model.loss, self.penalties, self.train)
+
+    def _scores(self, params: Arrays, x: Any) -> Value:
+        """The network's scores in float64, as a function of its weights."""
         network = map_leaves(lambda _, a: a.astype(np.float64) if a.dtype.kind == "f" else a, self.model.network)
-
-        def scores(params: Arrays, x: Any) -> Value:
-            run = FixedRun.of(network, training=True)
-            found = row_scores(with_leaves(network, params), x, run)
-            if run.updates:
-                raise ConfigError("there is no closed form behind the statistics of a batch: leave batch norm out")
-            return found
-
-        return solve_least_squares(scores, self.params, self.model.loss, self.penalties, self.train)
+        run = FixedRun.of(network, training=True)
+        found = row_scores(with_leaves(network, params), x, run)
+        if run.updates:
+            raise ConfigError("there is no closed form behind the statistics of a batch: leave batch norm out")
+        return found
 
     def penalty(self, w: np.ndarray) -> float:
         """The part of J that is not the mean loss of the rows."""

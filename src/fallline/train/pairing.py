@@ -7,7 +7,6 @@ with what the loss makes of scores. Each check is one function, `(Pair) -> Remar
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from fallline.autodiff.functions import grad
 from fallline.core.errors import ConfigError, ShapeError
 from fallline.core.numbers import number_text
 from fallline.core.record import fields_of
+from fallline.core.warn import warn_user
 from fallline.graph.op import Op
 from fallline.losses.loss import Loss
 from fallline.nn.activations import Activation
@@ -77,8 +77,7 @@ def check_pairing(
         if remark.refused:
             raise ConfigError(str(remark))
         if strict:
-            # The line that is named is the one that called fit, which calls start_model, which calls this.
-            warnings.warn(str(remark), PairingWarning, stacklevel=4)
+            warn_user(str(remark), PairingWarning)
 
 
 def steps(pair: Pair) -> Remark | None:

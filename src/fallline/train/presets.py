@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from fallline.core.errors import UnknownNameError
 from fallline.core.listing import Listing
 from fallline.core.record import Record, record, setting
 from fallline.core.registry import nearest, plain_name
+from fallline.core.warn import warn_user
 from fallline.nn.containers import Sequential
 from fallline.nn.mlp import mlp
 from fallline.train.events import EpochEnded, Event, Stop
@@ -82,7 +82,7 @@ def _tell_wrong_rows(made: Fit, X: Any, y: np.ndarray) -> None:
         f"{wrong} of {len(y)} {are} still wrong after {epochs}: no straight line separates the classes, or it "
         "takes more epochs; a hidden layer bends the line: fl.preset('mlp')"
     )
-    warnings.warn(made.reason, UserWarning, stacklevel=3)
+    warn_user(made.reason)
 
 
 ABOVE = "class 1 where the score is above 0"

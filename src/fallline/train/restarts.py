@@ -14,14 +14,14 @@ from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
 from fallline.train.history import History
 from fallline.train.model import Model
-from fallline.train.trainer import INTERRUPTED, Fit, Trainer
+from fallline.train.trainer import Fit, Trainer
 
 
 def best_of_starts(trainer: Trainer, start: Callable[[int], Model], starts: int, *, filled: bool) -> Fit:
     """The best of some fits, which begin with the seeds seed, seed + 1, …; the rows of the two parts stay the same.
 
     The best is the one whose kept weights have the lowest validation loss, without validation rows train loss.
-    trainer  of the first start;  start  seed -> model;  filled  whether the network had weights before
+    trainer  of the first start;  start  seed -> model of the others;  filled  whether the network had weights before
     """
     if starts == 1:
         return trainer.run()
@@ -31,11 +31,13 @@ def best_of_starts(trainer: Trainer, start: Callable[[int], Model], starts: int,
     failure: NonFiniteError | None = None
     for seed in range(trainer.seed, trainer.seed + starts):
         try:
-            fits[seed] = replace(trainer, model=start(seed), seed=seed, history=History()).run()
+            first = seed == trainer.seed
+            one = trainer if first else replace(trainer, model=start(seed), seed=seed, history=History())
+            fits[seed] = one.run()
         except NonFiniteError as error:
             failure = failure or error
             continue
-        if fits[seed].reason == INTERRUPTED:
+        if fits[seed].ended == "interrupted":
             break
     if not fits and failure is not None:
         raise failure

@@ -11,7 +11,7 @@ import numpy as np
 from fallline.optim.solver import Solver
 from fallline.train.examples import Examples
 from fallline.train.model import Model
-from fallline.train.objective import TrainingObjective
+from fallline.train.objective import Arrays, TrainingObjective
 from fallline.train.stepping import Round
 
 
@@ -37,7 +37,8 @@ class Solving:
         """Epoch 0 and then every iteration, until the solver is done."""
         w, state = self.start, self.state
         value = self.objective.look(w)[0]
-        yield self._round(0, w, {})
+        buffers = self.objective.buffers
+        yield self._round(0, w, buffers, {})
         if not math.isfinite(value):
             self.failure = "the loss of the starting weights is not finite: check these weights and the data"
             return
@@ -47,15 +48,17 @@ class Solving:
             if not math.isfinite(value):
                 self.failure = f"{self.solver!r} led to a loss that is not finite in epoch {epoch}"
                 return
-            yield self._round(epoch, w, dict(move.notes))
+            buffers = self.objective.moved(buffers, w)
+            yield self._round(epoch, w, buffers, dict(move.notes))
             if move.done:
                 self.reason = move.done
                 return
 
-    def _round(self, epoch: int, w: np.ndarray, notes: dict[str, Any]) -> Round:
+    def _round(self, epoch: int, w: np.ndarray, buffers: Arrays, notes: dict[str, Any]) -> Round:
         value, gradient = self.objective.look(w)
         penalty = self.objective.penalty(w)
         facts = {"gradient_norm": float(np.linalg.norm(gradient)), "train_loss": value - penalty}
         if self.objective.penalties:
             facts["objective"] = value
-        return Round(epoch, self.objective.network_at(w), {**facts, "evaluations": self.objective.evaluations, **notes})
+        facts |= {"evaluations": self.objective.evaluations, **notes}
+        return Round(epoch, self.objective.network_at(w, buffers), facts)

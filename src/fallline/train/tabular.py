@@ -33,7 +33,7 @@ from fallline.train.fit import LOSS_OF, batch_rows, start_model
 from fallline.train.history import History
 from fallline.train.model import Model, metrics_of, score_rows
 from fallline.train.stopping import EarlyStopping
-from fallline.train.trainer import INTERRUPTED, Fit, Trainer
+from fallline.train.trainer import Fit, Trainer
 
 FEWEST_ROWS = 10
 MOST_WEIGHTS = 200_000_000  # with gradients, two slots of Adam and the best weights so far some 4 GB in float32
@@ -133,7 +133,7 @@ class Prepared:
         """
         start, epochs = time.perf_counter(), self.options.epochs
         fitted = self._fit(self.model, self.options.made_optimizer(), epochs, consumers)
-        if fitted.reason == INTERRUPTED:
+        if fitted.ended == "interrupted":
             epochs = max(1, fitted.history[-1]["epoch"])
         adam = as_record("adam", Optimizer).replace(learning_rate=BASELINE_RATE)
         baseline = self._fit(self._linear(), adam, epochs, ())

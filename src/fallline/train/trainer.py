@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from fallline.core.errors import ConfigError, NonFiniteError
 from fallline.core.listing import Listing
+from fallline.core.warn import warn_user
 from fallline.optim.optimizer import Minimizer, Optimizer
 from fallline.optim.solver import Solver
 from fallline.train.events import Consumer, Ended, EpochEnded, Event, Started, Stop, tell
@@ -27,14 +27,18 @@ from fallline.train.stepping import Round, Stepping
 from fallline.train.stopping import Best, EarlyStopping, StoppingRule
 from fallline.train.trail import Trail
 
-INTERRUPTED = "interrupted"  # the reason of a training that Ctrl-C ended
+Ending = Literal["epochs", "stopped", "solved", "failed", "interrupted"]
 
 
 @dataclass
 class Fit:
     """What training leaves: the model with its best weights, the history, and why training ended.
 
+    reason      why training ended, in words
     best_epoch  the epoch whose weights the model has: the best on the validation rows, the last without them
+    ended       what ended it: "epochs" (all of them are done), "stopped" (a stopping rule or a callback), "solved" (a
+                solver had no more to do), "failed" (a value that is not finite) or "interrupted" (Ctrl-C)
+    penalties   what was added to the mean loss;  row_weights  of the training rows, (n,), None where all count the same
     path        with keep_path=True the weights of every epoch, (epochs + 1, n_weights) float64, row 0 the untrained
                 ones, each row in the order of `leaves(network, "param")`
     restarts    with restarts=n the losses of all starts, of which this is the best
@@ -44,7 +48,10 @@ class Fit:
     history: History
     reason: str
     best_epoch: int
+    ended: Ending = "epochs"
     path: np.ndarray | None = field(default=None, repr=False)
+    penalties: tuple[Any, ...] = field(default=(), repr=False)
+    row_weights: np.ndarray | None = field(default=None, repr=False)
     restarts: Listing | None = field(default=None, repr=False)
 
     def save(self, path: str | Path) -> Path:
@@ -109,20 +116,30 @@ class Trainer:
                         best = event.row["epoch"], self.model
                     if judge is not None:
                         judge.note(event.row)
-                stopped = tell(consumers, event) or (Stop(INTERRUPTED) if self._interrupted else None)
-                if stopped is not None:
+                stopped = tell(consumers, event)
+                if stopped is not None or self._interrupted:
                     break
         failure = self.way.failure
-        reason = failure or (stopped.reason if stopped else self.way.reason or self._over())
+        ended, reason = self._ending(stopped)
         tell(self.consumers, Ended(reason, best[0]))
         if failure and len(self.history) == 1:
             raise NonFiniteError(failure)
         if failure:
-            warnings.warn(f"{failure}; the weights of epoch {best[0]} are kept", RuntimeWarning, stacklevel=3)
-        return Fit(best[1], self.history, reason, best[0], self.trail.path)
+            warn_user(f"{failure}; the weights of epoch {best[0]} are kept", RuntimeWarning)
+        weights = None if (self.train.w == 1).all() else self.train.w
+        return Fit(best[1], self.history, reason, best[0], ended, self.trail.path, self.penalties, weights)
 
-    def _over(self) -> str:
-        return f"all {self.epochs} epochs are done" if self.epochs else "no epoch was asked for"
+    def _ending(self, stopped: Stop | None) -> tuple[Ending, str]:
+        """What ended training, and the reason in words."""
+        if self.way.failure:
+            return "failed", self.way.failure
+        if stopped is not None:
+            return "stopped", stopped.reason
+        if self._interrupted:
+            return "interrupted", "interrupted"
+        if self.way.reason:
+            return "solved", self.way.reason
+        return "epochs", f"all {self.epochs} epochs are done" if self.epochs else "no epoch was asked for"
 
     def _judge(self) -> Best | None:
         """What decides which epoch's weights are kept."""

@@ -235,6 +235,54 @@ def test_a_rate_above_two_over_the_curvature_is_told_with_the_limit():
     assert_close(float(told["gradient descent falls below 2/L_max"]), limit, "fit")
 
 
+PENALISED = {
+    "l2": ({"l2": 20.0}, 20.0),
+    "l1 has no curvature": ({"l1": 0.1, "l2": 3.0}, 3.0),
+    "l2 on the bias alone": ({"penalties": [fl.L2(7.0, where="*.b")]}, 0.0),
+    "weights of rows": ({"sample_weight": 0.05 + 3 * (X[:, 0] > 1)}, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", PENALISED)
+def test_the_limit_is_that_of_the_cost_with_its_penalties_and_weights(name):
+    """J = Σ v (X w + b - y)² / Σ v + l2/2 Σ w²: the Hessian is 2 [X 1]ᵀ diag(v) [X 1] / Σ v, and l2 on its diagonal."""
+    options, strength = PENALISED[name]
+    v = options.get("sample_weight", np.ones(len(X)))
+    design, ridge = np.c_[X, np.ones(len(X))], np.array([strength] * 5 + [7.0 * ("bias" in name)])
+    limit = 2 / np.linalg.eigvalsh(2 / v.sum() * design.T @ (v[:, None] * design) + np.diag(ridge))[-1]
+    bare = 2 / np.linalg.eigvalsh(2 / len(X) * design.T @ design)[-1]
+    assert limit < 0.95 * bare
+    for factor, names in ((0.97, []), (1.03, ["learning rate too high"])):
+        settings = {"optimizer": fl.SGD(factor * limit), "batch_size": "full", "epochs": 200, "precision": "float64"}
+        fit = fl.fit(fl.Sequential(fl.Dense(1)), (X, NUMBERS), **settings, **options)
+        found = fl.diagnose(fit, X, NUMBERS)
+        assert found.names == names
+    told = dict(found[0].evidence[0])
+    assert_close(float(told["gradient descent falls below 2/L_max"]), limit, "fit")
+
+
+def test_no_limit_above_the_rate_that_diverged():
+    """Steps on single rows diverge far below the limit of steps on all rows; weights of other rows tell none."""
+    found = fl.diagnose(with_history([1.0, 2.0, 4.0, 8.0], rate=0.01), X, NUMBERS)
+    assert found.names == ["learning rate too high"]
+    assert "2/L_max" not in str(found)
+    assert "by a factor of 10" in found[0].cure
+    settings = {"optimizer": fl.SGD(2.0), "batch_size": "full", "epochs": 10, "sample_weight": 1 + (X[:, 0] > 1)}
+    weighted = fl.fit(fl.Sequential(fl.Dense(1)), (X, NUMBERS), **settings)
+    assert "2/L_max" in str(fl.diagnose(weighted, X, NUMBERS))
+    assert "2/L_max" not in str(fl.diagnose(weighted, X[:50], NUMBERS[:50]))
+
+
+def test_features_keep_the_curvature_and_batch_norm_does_not():
+    """Scores that are linear in the weights: behind RandomFourier they are, behind the statistics of a batch not."""
+    network = filled(fl.Sequential(fl.RandomFourier(7), fl.Dense(1)))
+    design = np.c_[network.layers[0](X), np.ones(len(X))]
+    largest = np.linalg.eigvalsh(2 / len(X) * design.T @ design)[-1]
+    assert_close(Case(subject_of(network, X, NUMBERS)).largest_curvature, largest, "fit")
+    normed = filled(fl.Sequential(fl.BatchNorm(), fl.Dense(1)))
+    assert Case(subject_of(normed, X, NUMBERS)).largest_curvature is None
+
+
 def test_values_beyond_all_bounds_are_a_finding():
     options = {"optimizer": fl.SGD(0.5), "batch_size": "full"}
     with pytest.warns(RuntimeWarning, match="not finite"):

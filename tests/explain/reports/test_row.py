@@ -154,6 +154,19 @@ def test_a_missing_cell(model: Any, table: dict[str, Any]) -> None:
     assert f"(fill {fill:g})" in found.reads
     assert found.per_unit is None
     assert found.partial != 0
+    numbers, codes = model.inputs(told.data)
+    at = model.columns.feature_names.index("BP missing")
+    assert numbers[0, at] == 1
+
+    def chance(x: np.ndarray) -> float:
+        return float(model.probabilities(score_rows(model.network, (x, codes), "auto"))[0, told.goal.code])
+
+    mark = told["BP missing"]
+    assert (mark.cell, mark.reads, mark.z, mark.per_unit) == ("(missing)", "1", 1.0, None)
+    assert_close(mark.partial, differences(chance, numbers)[0, at], "central")
+    assert_close(mark.loss_partial, told.loss_gradient("x")[0, at])
+    assert "BP missing" in inputs_listing(told).columns["column"]
+    assert "as a 1 that says so" in " ".join(told.text().split())
     absent = fl.explain_row(model, table, row=4)["Pain"]
     assert absent.cell == "(missing)"
     assert "one-hot, 4 of 4" in absent.reads
@@ -263,6 +276,38 @@ def test_names_of_a_frame_and_rows_of_the_first_matrix() -> None:
     told = fl.explain_row(model, frame, row=1)
     assert {i.name for i in told.inputs} == {"height", "width"}
     assert set(told.open("W").columns["entry"]) == {"[height, 0]", "[width, 0]"}
+
+
+@pytest.mark.parametrize(
+    "net, named",
+    [
+        (fl.Sequential(fl.Dense(2), fl.Dense(1)), {"layers.0.W"}),
+        (fl.Sequential(fl.RandomFourier(4, gamma=0.1), fl.Dense(1)), set()),
+        (fl.Sequential(fl.RadialBasis(4), fl.Dense(1)), set()),
+        (fl.Sequential(lambda z: z[:, ::-1] * 1.0, fl.Dense(2), fl.Dense(1)), set()),
+        (fl.Sequential(fl.Dense(4), fl.Tanh(), fl.Dense(1)), {"layers.0.W"}),
+    ],
+)
+def test_columns_name_the_rows_of_those_weights_alone_that_read_them(net: Any, named: set[str]) -> None:
+    """Four units are as many as there are columns; the labels are those of Trace.open."""
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(1)
+    frame = pandas.DataFrame(rng.normal(size=(40, 4)), columns=["age", "bp", "chol", "hr"])
+    told = fl.explain_row(fl.fit(net, (frame, frame["age"]), epochs=1, strict=False), frame, frame["age"])
+    for path, w in fl.leaves(told.model.network, "param").items():
+        rows = [frame.columns[i] if path in named else str(i) for i in range(len(w))]
+        expected = {f"[{', '.join([rows[i], *map(str, rest)])}]" for i, *rest in np.ndindex(w.shape)}
+        assert set(told.open(path).columns["entry"]) == expected
+        assert ("label" in told.trace.open(path).columns) == (path in named)
+
+
+def test_the_vectors_of_an_embedded_category_are_named_by_its_levels(told: Any) -> None:
+    model = told.model
+    levels = next(c.levels for c in model.columns.fitted if c.name == "City")
+    entries = told.open("layers.0.tables.0").columns["entry"]
+    assert {entry[1:].partition(",")[0] for entry in entries} == {"unseen", *levels}
+    reading = {entry[1:].partition(",")[0] for entry in told.open("layers.1.W").columns["entry"]}
+    assert reading == {*model.columns.feature_names, *(f"City {k}" for k in range(model.network.layers[0].units[0]))}
 
 
 def test_the_page_has_everything_and_asks_for_nothing(told: Any, tmp_path: Path) -> None:

@@ -59,6 +59,13 @@ def test_row_087_the_update_literally() -> None:
     assert f"{name} = {old:g} - 0.1 * ({g:.6g}) = {old - RATE * g:.6g}".replace("-0.", "−0.") in text
 
 
+def test_the_rule_of_many_arrays_is_told_once() -> None:
+    text = " ".join(fl.explain_step(network(), rows(), loss="mse", learning_rate=RATE).text(200).split())
+    assert "W = W - learning_rate * dW for each of the 4 arrays, learning_rate = 0.1" in text
+    assert text.count("learning_rate *") == 1
+    assert "layers.0.W = layers.0.W -" not in text
+
+
 def test_row_088_the_weight_and_its_new_value() -> None:
     """w′ = w − α ∂L/∂w for a line: L = mean (w x + b − y)², ∂L/∂w = 2 mean((w x + b − y) x)."""
     x, y, alpha = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 2.0]), 0.05

@@ -9,20 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fallline.autodiff.functions import grad, jvp
 from fallline.core.errors import FalllineError
-from fallline.core.tree import leaves, with_leaves
+from fallline.core.tree import leaves
 from fallline.explain.diagnosis.layers import LayerFacts, layer_facts
 from fallline.explain.diagnosis.subject import Subject
 from fallline.explain.reports.report import Part
-from fallline.graph.program import Program
-from fallline.losses.regression import SquaredError
 from fallline.nn.collapse import collapse
 from fallline.nn.dense import Dense
-from fallline.nn.run import EVAL
-from fallline.ops.composite import mean
+from fallline.train.objective import TrainingObjective
 from fallline.train.pairing import Remark, remarks
-from fallline.train.step import row_losses
 
 POWER_STEPS = 100  # of the power iteration; the largest eigenvalue is then known to some digits, which is enough here
 
@@ -94,34 +89,28 @@ class Case:
     def largest_curvature(self) -> float | None:
         """L_max, the largest eigenvalue of the Hessian of J on these rows, where it is the same for all weights.
 
-        So it is for one linear layer with squared error. Found by power iteration with products H d.
+        So it is for the squared error of scores that are linear in the weights. J is that of the fit, with its
+        penalties and weights of rows. Found by power iteration with products H d.
         """
-        subject = self.subject
-        if subject.y is None or not isinstance(subject.loss, SquaredError):
-            return None
-        if self.collapsed is None or len(self.matrices) != 1:
+        objective = self.subject.objective
+        if objective is None:
             return None
         with np.errstate(all="ignore"):
-            return _curvature(subject)
+            try:
+                objective.check_quadratic()
+            except FalllineError:
+                return None
+            return _curvature(objective)
 
 
-def _curvature(subject: Subject) -> float:
-    params, loss = leaves(subject.network, "param"), subject.loss
-    assert loss is not None
-
-    def cost(found: dict) -> object:
-        _, losses = row_losses(with_leaves(subject.network, found), loss, subject.x, subject.y, EVAL)
-        return mean(losses)
-
-    times = Program.of(lambda w, d: jvp(grad(cost), (w,), (d,))[1], params, params)
-    rng = np.random.default_rng(0)
-    direction = {path: rng.normal(size=leaf.shape).astype(leaf.dtype) for path, leaf in params.items()}
-    size = 0.0
+def _curvature(objective: TrainingObjective) -> float:
+    w = np.zeros_like(objective.weights)
+    direction, size = np.random.default_rng(0).normal(size=w.shape), 0.0
     for _ in range(POWER_STEPS):
-        size = float(np.sqrt(sum(float(np.square(d, dtype=np.float64).sum()) for d in direction.values())))
+        size = float(np.linalg.norm(direction))
         if size == 0 or not np.isfinite(size):
             break
-        direction = times(params, {path: (d / size).astype(d.dtype) for path, d in direction.items()})
+        direction = objective.hvp(w, direction / size)
     return size
 
 

@@ -13,15 +13,18 @@ from fallline.core.record import as_record
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves, with_leaves
 from fallline.data.table import Table, read_table
+from fallline.data.target import NumberTarget
 from fallline.graph.program import Program
 from fallline.losses.loss import Loss
+from fallline.losses.penalties import L1
 from fallline.nn.layer import Layer
 from fallline.nn.run import Run
 from fallline.ops.random import new_key
-from fallline.train.examples import as_inputs, as_targets, n_rows, take_rows
+from fallline.train.examples import Examples, as_inputs, as_targets, n_rows, take_rows
 from fallline.train.fit import choose_target
 from fallline.train.history import History
 from fallline.train.model import Model, encode_targets
+from fallline.train.objective import TrainingObjective
 from fallline.train.pairing import Pair
 from fallline.train.step import batch_cost, gradients_of
 from fallline.train.trainer import Fit
@@ -32,7 +35,7 @@ class Subject:
     """What is looked at. Whatever was not given is None.
 
     x  the inputs as the network reads them;  y  the targets as the loss takes them
-    fit  with the history of the training
+    fit  with the history of the training, its penalties and its weights of rows
     """
 
     network: Layer
@@ -56,6 +59,20 @@ class Subject:
             return None
         specs = map_leaves(lambda _, leaf: Spec(leaf.shape, leaf.dtype), take_rows(self.x, np.s_[:2]))
         return Pair(self.network, self.loss, specs, self.y)
+
+    @cached_property
+    def objective(self) -> TrainingObjective | None:
+        """J as training had it, with the weights of rows and the penalties of the fit, but for L1, which has no
+        curvature. None without targets, or where these rows are not those that the weights belong to.
+        """
+        if self.loss is None or self.y is None:
+            return None
+        weights, penalties = (None, ()) if self.fit is None else (self.fit.row_weights, self.fit.penalties)
+        if weights is not None and len(weights) != len(self.y):
+            return None
+        model = Model(self.network, self.loss, NumberTarget("y"))
+        rows = Examples(self.x, self.y, np.ones(len(self.y), model.dtype) if weights is None else weights)
+        return TrainingObjective(model, rows, tuple(p for p in penalties if not isinstance(p, L1)))
 
     @cached_property
     def gradients(self) -> dict[str, np.ndarray]:

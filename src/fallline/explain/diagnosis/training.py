@@ -33,7 +33,7 @@ def diverged(case: Case) -> Finding | None:
     """The loss ended above that of the untrained network, or was not finite."""
     fit, losses = case.subject.fit, case.subject.history["train_loss"]  # type: ignore[index]
     assert fit is not None
-    failed = "not finite" in fit.reason
+    failed = fit.ended == "failed"
     if not failed and losses[-1] <= WORSE * losses[0]:
         return None
     rate = fit.history["learning_rate"][-1] if "learning_rate" in fit.history else float("nan")
@@ -43,14 +43,12 @@ def diverged(case: Case) -> Finding | None:
         ("learning rate", number_text(rate, DIGITS)),
     ])  # fmt: skip
     verdict = f"Training diverged: {fit.reason}" if failed else "Training diverged: it made the network worse"
-    top = case.largest_curvature
-    if top:
-        facts.append(("gradient descent falls below 2/L_max", number_text(2 / top, DIGITS)))
-        if rate > 2 / top:
-            verdict = (
-                "Training diverged: the learning rate lies above 2/L_max, so each step ends higher on the other side"
-            )
-    return Finding("learning rate too high", verdict, (facts,), _slower(2 / top if top else None))
+    limit = 2 / top if (top := case.largest_curvature) else None
+    if limit is None or not rate > limit:  # steps on a few rows may diverge below the limit of steps on all of them
+        return Finding("learning rate too high", verdict, (facts,), _slower(None))
+    facts.append(("gradient descent falls below 2/L_max", number_text(limit, DIGITS)))
+    verdict = "Training diverged: the learning rate lies above 2/L_max, so each step ends higher on the other side"
+    return Finding("learning rate too high", verdict, (facts,), _slower(limit))
 
 
 def _slower(limit: float | None) -> str:
@@ -90,7 +88,7 @@ def overfit(case: Case) -> Finding | None:
     train, judged = history["train_loss"], history["validation_loss"]
     epochs = history["epoch"].astype(int)
     best = int(np.nan_to_num(judged[1:], nan=np.inf).argmin()) + 1
-    ran_out = fit.reason.startswith("all ")  # a run that was stopped in time is judged by the weights that it kept
+    ran_out = fit.ended == "epochs"  # a run that was stopped in time is judged by the weights that it kept
     at = len(epochs) - 1 if ran_out else int((epochs == fit.best_epoch).argmax())
     possible, kept = judged[0] - train[at], judged[0] - judged[at]
     too_long = ran_out and judged[at] > LEFT_BEHIND * judged[best] and train[at] < STILL_FELL * train[best]

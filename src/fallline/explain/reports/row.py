@@ -20,7 +20,7 @@ from fallline.data.cells import number_values
 from fallline.data.table import Table, read_table
 from fallline.explain.drawing.draw import Drawing
 from fallline.explain.reports.report import DIGITS, Report, Section
-from fallline.explain.reports.row_inputs import Input, inputs_of, length, row_names, switched
+from fallline.explain.reports.row_inputs import Input, entry_names, inputs_of, length, switched
 from fallline.explain.reports.row_text import sections_of
 from fallline.explain.tracing.node import Node
 from fallline.explain.tracing.trace import Trace, trace
@@ -119,7 +119,7 @@ class RowExplanation(Report):
 
     @cached_property
     def inputs(self) -> list[Input]:
-        """Every column of the row, the one that moves the prediction most first."""
+        """Every column of the row and what marks a missing cell, the one that moves the prediction most first."""
         return sorted(inputs_of(self), key=lambda each: -abs(each.partial))
 
     @property
@@ -196,14 +196,14 @@ class RowExplanation(Report):
         return Listing("", columns, [""] * len(found), note, digits=DIGITS)
 
     def _entry(self, path: str, at: Any) -> str:
-        """[3, 7], or [Age, 7] where the rows of the matrix have names."""
-        names = self._row_names.get(path)
-        return f"[{', '.join(names[i] if names and not axis else str(i) for axis, i in enumerate(at))}]"
+        """[3, 7], or [Age, 7] where an axis of the array has names."""
+        named, names = self._names.get(path, (-1, ()))
+        return f"[{', '.join(names[i] if axis == named else str(i) for axis, i in enumerate(at))}]"
 
     @cached_property
-    def _row_names(self) -> dict[str, tuple[str, ...]]:
-        """Names for the rows of the matrix that reads the inputs, and of the tables of embedded categories."""
-        return row_names(self.model)
+    def _names(self) -> dict[str, tuple[int, tuple[str, ...]]]:
+        """By path the axis that has names, and these: of matrices that read columns, of vectors of categories."""
+        return entry_names(self.model, self.trace)
 
     @property
     def reverse(self) -> Listing:

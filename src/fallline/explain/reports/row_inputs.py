@@ -13,6 +13,8 @@ from fallline.data.columns import Columns
 from fallline.data.encoders import CategoryColumn, NumberColumn
 from fallline.data.table import Table
 from fallline.explain.reports.report import DIGITS
+from fallline.explain.tracing.opening import labelled_axis
+from fallline.explain.tracing.trace import Trace
 from fallline.nn.embed import ColumnEmbedding
 from fallline.train.model import Model
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Input(NamedTuple):
-    """One column of the row (of an array, one entry).
+    """One column of the row, or the 1 that says that its cell is missing (of an array, one entry).
 
     cell          as it stands in the data;  reads  what the network is given for it, in words
     z             the same as a number: scaled, 1 for the 0/1 entry of a category; None where it is a code
@@ -58,7 +60,10 @@ def _of_table(told: RowExplanation) -> Iterator[Input]:
         block, read = slice(at, at + width), numbers[0, at : at + width]
         at += width
         if isinstance(column, NumberColumn):
-            yield _number_input(column, one, cell, read, g[block], None if of_loss is None else of_loss[0][block])
+            flows = g[block], None if of_loss is None else of_loss[0][block]
+            yield _number_input(column, one, cell, read, *flows)
+            if column.indicator and read[1]:
+                yield _indicator(column, cell, *flows)
         elif column.embedded:
             yield _embedded_input(told, columns, column, cell, int(codes[0, columns.code_names.index(column.name)]))
         else:
@@ -85,6 +90,12 @@ def _number_input(
     )
 
 
+def _indicator(column: NumberColumn, cell: str, g: np.ndarray, of_loss: np.ndarray | None) -> Input:
+    """The 1 that says "missing", beside the fill that stands for the number."""
+    loss = None if of_loss is None else float(of_loss[1])
+    return Input(column.features[1], cell, "1", 1.0, float(g[1]), None, loss)
+
+
 def _one_hot_input(
     column: CategoryColumn, cell: str, read: np.ndarray, g: np.ndarray, of_loss: np.ndarray | None
 ) -> Input:
@@ -97,8 +108,7 @@ def _one_hot_input(
 
 
 def _embedded_input(told: RowExplanation, columns: Columns, column: CategoryColumn, cell: str, code: int) -> Input:
-    path = next(p for p, r in records_in(told.model.network) if isinstance(r, ColumnEmbedding))
-    name = join(path, f"tables.{columns.code_names.index(column.name)}")
+    name = _embedding_path(told.model, columns.code_names.index(column.name))
     of_loss = told.loss_gradient(name)
     reads = f"vector of {len(told.gradient(name)[code])} (code {code})"
     loss = None if of_loss is None else length(of_loss[code])
@@ -163,22 +173,28 @@ def _cell(one: Table, name: str) -> str:
     return str(one.raw.get_column(name)[0]).strip()
 
 
-def row_names(model: Model) -> dict[str, tuple[str, ...]]:
-    """Path of a matrix of weights -> names of its rows: the inputs of the first layer, the levels of a category."""
-    params, found = leaves(model.network, "param"), {}
-    names = model.columns.feature_names if model.columns is not None else model.feature_names
-    path, embedding = next(((p, r) for p, r in records_in(model.network) if isinstance(r, ColumnEmbedding)), ("", None))
-    if embedding is not None and model.columns is not None:
+def entry_names(model: Model, trace: Trace) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Path of an array of weights -> the axis that has names, and these: columns that it reads, levels of a category.
+
+    Which weights read which columns is what `Trace.open` finds in the graph.
+    """
+    axes = {path: labelled_axis(trace, trace[path], None) for path in leaves(model.network, "param")}
+    found = {path: (axis, names) for path, (axis, names) in axes.items() if names}
+    if model.columns is not None and model.columns.cardinalities:
         levels = {c.name: c.levels for c in model.columns.fitted if isinstance(c, CategoryColumn)}
-        for i, (name, units) in enumerate(zip(model.columns.code_names, embedding.units, strict=True)):
-            found[join(path, f"tables.{i}")] = ("unseen", *levels[name])
-            names = (*names, *(f"{name} {k}" for k in range(units)))
-    first = next((p for p, w in params.items() if w.ndim == 2 and p not in found), "")
-    return found | ({first: names} if first and len(params[first]) == len(names) else {})
+        for i, name in enumerate(model.columns.code_names):
+            found[_embedding_path(model, i)] = 0, ("unseen", *levels[name])
+    return found
+
+
+def _embedding_path(model: Model, i: int) -> str:
+    """The path of the vectors of the embedded column of that number."""
+    path = next(p for p, r in records_in(model.network) if isinstance(r, ColumnEmbedding))
+    return join(path, f"tables.{i}")
 
 
 def length(array: Any) -> float:
     return float(np.sqrt(np.sum(np.square(array, dtype=np.float64))))
 
 
-__all__ = ["Input", "Switch", "inputs_of", "length", "row_names", "switched"]
+__all__ = ["Input", "Switch", "entry_names", "inputs_of", "length", "switched"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
 from fallline.core.tree import leaves
+from fallline.data.encoders import NumberColumn
 from fallline.explain.reports.report import DIGITS, Facts, Fragment, Section, array_text, layer_text, narrowing
 
 if TYPE_CHECKING:
@@ -82,10 +83,13 @@ def _words(told: RowExplanation) -> str:
     if told.model.columns is None:
         return f"d{s}/dx says how fast {s} grows with the input.{loss}"
     vector = ", of a vector the length of its gradient" if told.model.columns.cardinalities else ""
+    marks = {c.features[-1] for c in told.model.columns.fitted if isinstance(c, NumberColumn) and c.indicator}
+    marked = marks & {i.name for i in told.inputs}
+    missing = " A missing number is read as its fill and, in a row of its own, as a 1 that says so." if marked else ""
     return (
         f"d{s}/dx says how fast {s} grows per unit of the cell; a category has no such slope, nor has a missing cell. "
         f"d{s}/dz is the same per unit of what the network reads: of a number about one standard deviation{vector}."
-        f"{loss}"
+        f"{missing}{loss}"
     )
 
 

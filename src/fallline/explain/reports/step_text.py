@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HEADINGS = ("Forward", "Cost", "Gradients", "Update", "New cost", "Repeat")
 MOST_ROWS = 16  # of the table of updates
+MOST_RULES = 2  # W and b of one layer; of more arrays the rule is told once
 LARGE_SHARE = 0.5  # of the predicted change: beyond it the step is no small one
 
 
@@ -116,9 +117,9 @@ def _gradients(one: OneStep) -> list[Any]:
 def _update(told: StepExplanation, one: OneStep) -> list[Any]:
     rate = _number(one.rate)
     if isinstance(told.optimizer, SGD):
-        few = len(one.before) <= 4
-        rules = [f"{w} = {w} - learning_rate * d{w}" for w in one.before] if few else ["w = w - learning_rate * dw"]
-        words = [f"{',  '.join(rules)}   with learning_rate = {rate}"]
+        rules, n = [f"{w} = {w} - learning_rate * d{w}" for w in one.before], len(one.before)
+        told_once = f"W = W - learning_rate * dW for each of the {n} arrays, learning_rate = {rate}"
+        words = [f"{',  '.join(rules)}   with learning_rate = {rate}" if 0 < n <= MOST_RULES else told_once]
     else:
         rule = _formula(told.optimizer).partition(": ")[0]
         words = [rule, f"lr = {rate}, g = dJ/dw, step number t = {one.number}"]

@@ -27,7 +27,7 @@ def open_table(trace: Trace, name: str, labels: Sequence[str] | None, sort: str 
         raise ConfigError(f"sort={sort!r}: {nearest(str(sort), ('value', 'partial'))}")
     node = trace[name]
     value = node.value
-    axis, found = _labelled_axis(trace, node, labels)
+    axis, found = labelled_axis(trace, node, labels)
     places = list(np.ndindex(value.shape))
     if sort is not None:
         of = value if sort == "value" else node.partial
@@ -45,7 +45,7 @@ def open_table(trace: Trace, name: str, labels: Sequence[str] | None, sort: str 
     return Listing(f"{name} = {number_text(value)}{order}", columns, [""] * len(places), trace.note)
 
 
-def _labelled_axis(trace: Trace, node: Node, labels: Sequence[str] | None) -> tuple[int, Labels | None]:
+def labelled_axis(trace: Trace, node: Node, labels: Sequence[str] | None) -> tuple[int, Labels | None]:
     """The axis that labels belong to, and the labels: the given ones, or what is known of the columns of the data."""
     shape = node.value.shape
     if labels is not None:
