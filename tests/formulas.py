@@ -14,7 +14,8 @@ from scipy import special
 
 FUNCTIONS = {
     "max": np.maximum, "min": np.minimum, "log": np.log, "ln": np.log, "exp": np.exp, "expm1": np.expm1,
-    "log1p": np.log1p, "tanh": np.tanh, "cosh": np.cosh, "sqrt": np.sqrt, "sign": np.sign, "abs": np.abs, "erf": special.erf,
+    "log1p": np.log1p,
+    "tanh": np.tanh, "cosh": np.cosh, "sqrt": np.sqrt, "sign": np.sign, "abs": np.abs, "erf": special.erf,
     "σ": special.expit, "Φ": special.ndtr, "Γ": special.gamma, "softplus": lambda x: np.logaddexp(0.0, x),
 }  # fmt: skip
 TOKEN = re.compile(r"\d+(?:\.\d+)?|expm1|log1p|[^\W\d_²³]+|<=|>=|[-+/·^²³()|,<>=]|\s+")

@@ -75,6 +75,24 @@ def test_a_value_used_twice_gets_both_contributions_and_a_long_chain_is_no_troub
     assert scratch.reverse(long)[id(a)] == 1.0
 
 
+@pytest.mark.parametrize("shape", [(4, 3), (4, 1), (1, 3), (1, 1), (3,), (1,), ()])
+def test_a_stretched_operand_gets_a_gradient_of_its_own_shape(scratch, shape, rng):
+    a, b = scratch.Node(rng.normal(size=shape)), scratch.Node(rng.normal(size=(4, 3)))
+    gradient = scratch.reverse(scratch.apply(scratch.MEAN, a * b))[id(a)]
+    expected = scratch.numeric(lambda w: float(np.mean(w * b.value)), a.value)
+    assert np.shape(gradient) == shape
+    assert_close(gradient, expected, "central")
+
+
+def test_targets_of_another_shape_and_inputs_of_many_numbers_are_refused(scratch, case):
+    w, x, y, *_ = case
+    with pytest.raises(AssertionError, match="y has shape"):
+        scratch.loss(w, x, y[:, 0])
+    many = scratch.Node(np.ones(3))
+    with pytest.raises(AssertionError):
+        scratch.forward(many + 1.0, many)
+
+
 @pytest.mark.parametrize("name", ["adam", "sgd"])
 def test_optimizers_take_the_librarys_steps(scratch, name, rng):
     ours, theirs = getattr(scratch, name), {"adam": fl.Adam(0.1), "sgd": fl.SGD(0.1)}[name]

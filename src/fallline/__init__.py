@@ -33,7 +33,7 @@ _HOMES = {
     "fallline.explain.figures.functions": ("plot_function", "plot_functions"),
     "fallline.explain.figures.slope": ("plot_slope",),
     "fallline.explain.figures.surface": ("plot_loss",),
-    "fallline.explain.figures.units": ("plot_units",),
+    "fallline.explain.figures.hidden_units": ("plot_units",),
     "fallline.explain.tracing.trace": ("trace",),
     "fallline.explain.reports.step": ("explain_step",),
     "fallline.explain.reports.row": ("explain_row",),

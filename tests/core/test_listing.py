@@ -109,3 +109,7 @@ def test_a_frame_has_numbers_as_numbers_and_arrays_as_lists():
 
 def test_without_groups_there_is_no_group_column():
     assert listing(groups=[""] * 3).frame().columns == ["name", "value", "parts"]
+
+
+def test_no_width_is_too_narrow():
+    assert Listing("t", {"a": [1.5]}, ["group"]).text(0)

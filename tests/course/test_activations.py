@@ -306,7 +306,7 @@ def test_row_061_gradient_norms_per_layer_of_sigmoid_and_relu():
         norms = column(report, "gradient")
         assert len(norms) == 11
         share[activation] = norms[0] / norms[-1]
-    assert share["sigmoid"] < 1e-4
+    assert share["sigmoid"] < 0.25**7  # nine more sigmoids, each with a slope of at most 1/4, and the weights between
     assert share["relu"] > 0.1
 
 
@@ -341,6 +341,6 @@ def test_row_063_five_linear_layers_equal_one():
     for number in (W[0, 0], W[4, 1], b[0], b[1]):
         assert f"{number:.6g}".replace("-", "−") in told
     one = fl.collapse(network)
-    assert np.abs(one(X) - network(X)).max() < 1e-10
+    assert_close(one(X), network(X), "run")
     assert_close(one.W, W)
     assert fl.diagnose(filled(fl.mlp((6, 6, 6, 6), 2))).names == []

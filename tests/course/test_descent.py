@@ -102,8 +102,8 @@ def test_row_083_random_search_keeps_the_best_weights_and_its_loss_never_rises()
 
 def test_row_084_the_minimum_is_where_the_derivative_is_0_and_an_mlp_has_no_formula_for_it():
     fit = fl.fit(linear(), (X, NUMBERS), solver="exact")
-    assert fit.history[-1]["gradient_norm"] < 1e-8
-    assert np.linalg.norm(fit.model.gradients(X, NUMBERS)["layers.0.W"]) < 1e-8
+    assert_close(fit.history[-1]["gradient_norm"], 0.0, "step")
+    assert_close(np.linalg.norm(fit.model.gradients(X, NUMBERS)["layers.0.W"]), 0.0, "step")
     expected = np.linalg.lstsq(np.column_stack([X, np.ones(200)]), NUMBERS, rcond=None)[0]
     layer = fit.model.network.layers[0]
     assert_close(np.append(layer.W[:, 0], layer.b), expected)
@@ -268,8 +268,8 @@ def test_row_096_batch_gradient_descent_goes_the_same_way_whatever_the_order_of_
     mixed = fl.fit(mlp(), (X[order], NUMBERS[order]), **options)
     unshuffled = fl.fit(mlp(), (X, NUMBERS), shuffle=False, **options)
     for other in (mixed, unshuffled):
-        assert np.abs(first.history["train_loss"] - other.history["train_loss"]).max() < 1e-10
-        assert np.abs(first.path - other.path).max() < 1e-10
+        assert_close(first.history["train_loss"], other.history["train_loss"], "run")
+        assert_close(first.path, other.path, "run")
 
 
 def test_row_097_one_row_at_a_time_is_noisier_than_all_rows():
@@ -301,7 +301,7 @@ def test_row_098_the_gradient_of_a_batch_is_the_mean_of_the_gradients_of_its_row
         together = model.gradients(X[rows], NUMBERS[rows])
         alone = [model.gradients(X[i : i + 1], NUMBERS[i : i + 1]) for i in range(rows.stop)]
         for path, gradient in together.items():
-            assert np.abs(gradient - np.mean([one[path] for one in alone], axis=0)).max() < 1e-12
+            assert_close(gradient, np.mean([one[path] for one in alone], axis=0))
 
 
 def test_row_098_the_time_of_an_epoch_by_batch_size_is_a_table():

@@ -110,3 +110,13 @@ def test_a_long_chain_is_built_ordered_and_dropped_without_recursion() -> None:
         x = -x
     assert len(reachable([x])) == 100_001
     del x
+
+
+def test_a_function_of_numpy_is_answered_with_ours():
+    with pytest.raises(GraphError, match=r"fl\.sin instead of np\.sin"):
+        Program.of(lambda x: np.sin(x), np.ones(3))
+
+
+def test_whole_numbers_of_python_are_numbers():
+    assert fl.exp(0) == 1.0
+    assert_close(fl.sin(1), np.sin(1.0))

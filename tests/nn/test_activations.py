@@ -29,6 +29,7 @@ from fallline.nn.activations import (
 )
 from fallline.nn.layer import Layer
 from fallline.nn.rectifiers import GELU, SELU, ESwish, HardSwish, Mish, SiLU
+from fallline.train.pair import tried
 from tests.tolerance import assert_close
 
 GRID = np.linspace(-4.3, 4.4, 30)
@@ -121,17 +122,13 @@ def test_selu_keeps_mean_0_and_variance_1():
     ids=str,
 )
 def test_a_surrogate_lends_its_derivative_and_not_its_value(step, smooth):
-    assert step.differentiable
     np.testing.assert_array_equal(step(GRID), type(step)()(GRID))
     assert_close(slope(step, GRID), slope(smooth, GRID))
 
 
-def test_steps_say_that_nothing_learns_through_them():
-    blocked = {
-        name
-        for name, cls in records_of(Activation).items()
-        if not cls.sample(np.random.default_rng(0))[0].differentiable
-    }
+def test_nothing_learns_through_the_steps_and_through_no_other():
+    samples = {name: cls.sample(np.random.default_rng(0))[0] for name, cls in records_of(Activation).items()}
+    blocked = {name for name, layer in samples.items() if layer.is_filled and tried(layer).is_step}
     assert blocked == {"Heaviside", "Sign"}
 
 

@@ -74,6 +74,17 @@ def test_the_first_layer_that_is_not_linear_is_named(rng):
 
 
 @pytest.mark.parametrize(
+    "first, name",
+    [(fl.RadialBasis(4), "RadialBasis"), (fl.PolynomialFeatures(2), "PolynomialFeatures"), (fl.RandomFourier(7), "R")],
+)
+def test_features_in_front_are_named_though_their_weights_do_not_tell_the_inputs(first, name, rng):
+    for n in (1, 3):
+        network = fl.Sequential(first, fl.Dense(1)).build(rng.normal(size=(2, n)), rng)
+        with pytest.raises(ConfigError, match=rf"layers\.0 {name}\w*\(.*is not linear"):
+            fl.collapse(network)
+
+
+@pytest.mark.parametrize(
     "given, told",
     [
         (fl.Sequential(fl.Dense(3)), "takes a filled network such as fit.model.network, given Sequential"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import fallline as fl
 from fallline.autodiff.functions import value_and_grad
 from fallline.core.errors import ConfigError, ShapeError
 from fallline.core.record import from_json, param, record, setting, to_json
@@ -228,3 +229,10 @@ def test_summary(rng):
 
 def test_output_spec_of_recipes():
     assert output_spec(Sequential(Dense(units=7)), spec((5, 3), "float64")) == spec((5, 7), "float64")
+
+
+def test_a_fitted_models_network_is_counted_and_summarised():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    fit = fl.fit(fl.mlp((3,)), (X, X[:, 0]), epochs=1)
+    assert fl.count_parameters(fit) == fl.count_parameters(fit.model) == 3 * 3 + 4
+    assert len(fl.summary(fit.model, X)) == 3

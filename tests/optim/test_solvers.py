@@ -122,5 +122,7 @@ def test_solvers_and_optimizers_go_by_their_names():
     assert isinstance(as_minimizer(fl.Adam()), Minimizer)
     with pytest.raises(UnknownNameError, match="no optimizer is called 'newtn': did you mean 'Newton'"):
         as_minimizer("newtn")
+    with pytest.raises(UnknownNameError, match="no optimizer is called 'exactly': did you mean 'exact'"):
+        as_minimizer("exactly")
     with pytest.raises(UnknownNameError, match="no optimizer is called 'adm': did you mean 'Adam'"):
         as_minimizer("adm")

@@ -194,3 +194,23 @@ def test_a_solver_uses_the_same_function_and_its_derivatives():
     tried = fl.descend(bowl, [0.0, 0.0], optimizer="random(0.2)", steps=20)
     assert (np.diff(tried.values) <= 0).all()
     assert tried.lowest < TOL["statistics"]
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"start": 0.0, "low": -1, "high": 1}, "low and high are for random starts"),
+        ({"restarts": 2, "low": 2, "high": -2}, "lies above"),
+        ({"restarts": 2, "low": "a", "high": 1}, "low 'a' is not a number"),
+        ({"restarts": 2, "low": np.zeros(2), "high": np.ones(3)}, "differ in shape"),
+        ({"start": 0.0, "tolerance": -1.0}, "tolerance=-1.0"),
+    ],
+)
+def test_contradictory_settings_are_refused(given, message):
+    with pytest.raises(ConfigError, match=message):
+        fl.descend(lambda w: fl.sum((w - 3.0) ** 2), **given)
+
+
+def test_an_optimizer_given_by_its_class_takes_the_rate_of_one_given_by_its_name():
+    by_name, by_class = (fl.descend(lambda w: (w - 3.0) ** 2, 0.0, optimizer=o, steps=3) for o in ("adam", fl.Adam))
+    assert_close(by_name.path, by_class.path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from fallline.core.errors import ConfigError, DataError, NonFiniteError, UnknownNameError
+from fallline.core.errors import ConfigError, DataError, NonFiniteError, ShapeError, UnknownNameError
 from fallline.train import stepping
 from fallline.train.events import BatchProgress, EpochEnded, Started
 from tests.tolerance import assert_close
@@ -217,7 +217,7 @@ def test_ctrl_c_keeps_the_best_weights():
 
     before = signal.getsignal(signal.SIGINT)
     fit = fl.fit(mlp(), (X, LABELS), epochs=1000, validation=0.2, callbacks=[interrupt])
-    assert fit.reason == "interrupted"
+    assert fit.reason == fit.ended == "interrupted"
     assert len(fit.history) <= 4
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -317,3 +317,48 @@ def test_several_quantiles_of_one_target():
     fit = fl.fit(mlp(out=3), (X, NUMBERS), loss=fl.Quantile((0.1, 0.5, 0.9)), epochs=30, validation=0.2)
     assert fit.model.predict(X).shape == (120, 3)
     assert set(fit.model.evaluate(X, NUMBERS)) == {"loss"}
+
+
+def test_what_ended_training_is_told_apart_from_the_words_of_the_reason():
+    """A callback may say anything: neither "all …" nor "interrupted" makes its end another one."""
+    network, data = fl.Sequential(fl.Dense(1)), (X, X[:, 0])
+
+    def stop(words):
+        return lambda event: fl.Stop(words) if isinstance(event, EpochEnded) else None
+
+    for words in ("all good", "interrupted", "not finite"):
+        assert fl.fit(network, data, callbacks=[stop(words)]).ended == "stopped"
+    assert fl.fit(network, data, epochs=2).ended == fl.fit(network, data, epochs=0).ended == "epochs"
+    assert fl.fit(network, data, validation=0.3, early_stopping=1, optimizer="sgd(0.0)").ended == "stopped"
+    assert fl.fit(network, data, optimizer="newton").ended == "solved"
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        failed = fl.fit(network, (1e3 * data[0], data[1]), optimizer="sgd(0.5)", batch_size="full")
+    assert failed.ended == "failed"
+    both = fl.fit(network, data, restarts=2, callbacks=[stop("interrupted")])
+    assert len(both.restarts) == 2
+
+
+def test_the_rate_is_one_keyword():
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    data, net = (X, X[:, 0]), fl.Sequential(fl.Dense(1))
+    by_keyword = fl.fit(net, data, optimizer="sgd", learning_rate=0.05, epochs=2).model.network
+    by_record = fl.fit(net, data, optimizer=fl.SGD(0.05), epochs=2).model.network
+    for path, leaf in fl.leaves(by_record).items():
+        assert_close(fl.leaves(by_keyword)[path], leaf, "exact")
+    with pytest.raises(ConfigError, match="finds its steps itself"):
+        fl.fit(net, data, optimizer="newton", learning_rate=0.1)
+
+
+def test_one_hot_targets_are_not_taken_for_numbers():
+    X, one_hot = np.random.default_rng(0).normal(size=(30, 2)), np.eye(3, dtype=int)[np.arange(30) % 3]
+    for loss in (None, "cross_entropy"):
+        with pytest.raises(DataError, match=r"y\.argmax\(axis=1\)"):
+            fl.fit(fl.mlp((3,), 3), (X, one_hot), loss=loss, epochs=1)
+
+
+def test_x_and_y_in_the_place_of_x_are_refused_in_words():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    model = fl.fit(fl.mlp((3,)), (X, X[:, 0]), epochs=1).model
+    for ask in (model.predict, lambda given: fl.explain_row(model, given), lambda given: fl.layer_report(model, given)):
+        with pytest.raises(ShapeError, match="give X and y apart"):
+            ask((X, X[:, 0]))

@@ -55,6 +55,13 @@ def test_the_penalty_belongs_to_what_is_minimised():
     assert held.diverges < free.diverges
 
 
+def test_no_precision_is_that_of_fit():
+    given, none = (
+        fl.find_learning_rate(linear(), (X, NUMBERS), steps=10, precision=p, optimizer="sgd") for p in ("float32", None)
+    )
+    assert_close(given.sweeps, none.sweeps, "exact")
+
+
 def test_the_report_prints_sweep_and_trials():
     report = fl.find_learning_rate(linear(), (X, NUMBERS), optimizer="adam")
     text = str(report)
@@ -77,8 +84,11 @@ def test_a_range_that_is_too_narrow_is_told():
     "options, words",
     [
         ({"optimizer": "newton"}, r"Newton\(\) is a solver and has no learning rate"),
-        ({"low": 1.0, "high": 0.1}, "low=1.0, high=0.1, steps=100: give 0 < low < high"),
-        ({"steps": 1}, "at least two steps"),
+        ({"low": 1.0, "high": 0.1}, "low=1.0, high=0.1: give 0 < low < high"),
+        ({"steps": 1}, "steps=1: steps must be a whole number of at least 2"),
+        ({"steps": 10.0}, "steps=10.0: steps must be a whole number of at least 2"),
+        ({"seed": -1}, "seed=-1: seed must be a whole number of at least 0"),
+        ({"precision": "float23"}, "precision='float23': did you mean 'float32'"),
     ],
 )
 def test_bad_input_gets_one_line(options, words):

@@ -6,13 +6,16 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import special
 
 import fallline as fl
 from fallline.cli.main import run
 from fallline.core.errors import ConfigError
-from fallline.core.record import as_record
+from fallline.core.record import as_record, record
+from fallline.nn.run import EVAL
 from fallline.train.pair import Pair
-from fallline.train.pairing import CHECKS, PairingWarning, remarks
+from fallline.train.pairing import CHECKS, PairingWarning, remarks, wrong_slope
+from tests.tolerance import assert_close
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 3))
@@ -30,11 +33,31 @@ def relu_and_more(x):
     return fl.relu(x) + 1.0
 
 
+@record
+class Rounded(fl.Layer):
+    """A step function of one's own, which says nothing about itself."""
+
+    def __call__(self, x, run=EVAL):
+        return fl.sign(x) + 0.5
+
+
+def first_half(x):
+    assert x.shape[1] == 6  # what a function takes is its own matter
+    return x[:, :3]
+
+
 REFUSED = {
     "a step": ((fl.Dense(4), fl.Heaviside(), DENSE), TWO, None, r"layers\.1 Heaviside\(\) has derivative 0 everywhere"),
     "a step at the end": ((DENSE, fl.Sign()), TWO, "hinge", "Sign"),
     "a step inside": ((fl.Residual(fl.Dense(3), fl.Sign()), DENSE), TWO, None, r"layers\.0\.layers\.1 Sign"),
     "a step that is an op": ((fl.Dense(4), fl.sign, DENSE), TWO, None, r"layers\.1 sign has derivative 0"),
+    "a step of one's own": ((fl.Dense(4), Rounded(), DENSE), TWO, None, r"layers\.1 Rounded\(\) has derivative 0"),
+    "a step in a function": (
+        (fl.Dense(4), lambda x: 2.0 * fl.sign(x), DENSE),
+        TWO,
+        None,
+        "has derivative 0 everywhere",
+    ),
     "sigmoid twice": ((DENSE, fl.Sigmoid()), TWO, None, r"applied twice.* from 0\.5 to 0\.731: leave Sigmoid\(\) out"),
     "sigmoid twice, an op": ((DENSE, fl.sigmoid), TWO, None, "sigmoid is applied twice"),
     "sigmoid twice, deeper": ((DENSE, fl.Sequential(fl.Sigmoid(), fl.Dropout(0.1))), TWO, None, "applied twice"),
@@ -109,6 +132,9 @@ SOUND = {
     "counts": ((DENSE, fl.Softplus()), np.abs(NUMBERS).round(), "poisson"),
     "a step with a stand-in": ((fl.Dense(4), fl.Heaviside(surrogate="sigmoid"), DENSE), TWO, None),
     "a step in front of all weights": ((fl.Heaviside(), DENSE), TWO, None),
+    "numbers without bounds": ((DENSE, lambda x: x + fl.sign(x)), NUMBERS, "mse"),
+    "weights that are meant to rest": ((fl.Dense(4), lambda x: fl.stop_gradient(x), DENSE), TWO, None),
+    "a function of six numbers": ((fl.Dense(6), first_half, DENSE), TWO, None),
     "learned deviation": ((fl.Dense(2), fl.Linear()), NUMBERS, "gaussian"),
     "a residual end": ((fl.Dense(3), fl.Residual(fl.Dense(3), fl.Softmax())), THREE, None),
 }
@@ -124,6 +150,17 @@ def test_a_method_without_gradients_may_have_a_step_function():
     layers = fl.Dense(4), fl.Heaviside(), DENSE
     fit(layers, TWO, optimizer="random")
     fl.fit(fl.Sequential(*layers), (X, TWO), epochs=0)
+
+
+def test_the_slope_of_cross_entropy_comes_from_its_graph():
+    """d/ds at s = -10 for target 1: σ(s) - 1 of two classes; p - 1 of the softmax of (-10, 0, 0) of three."""
+    expected = {"bce": (1, special.expit(-10.0) - 1.0), "cce": (3, special.softmax([-10.0, 0.0, 0.0])[0] - 1.0)}
+    for name, (width, slope) in expected.items():
+        assert_close(wrong_slope(as_record(name, fl.Loss), lambda z: z, width), slope)
+    network = fl.Sequential(fl.Dense(3), fl.Softmax()).build(fl.spec((2, 3)), 0)
+    remark = remarks(Pair(network, as_record("mse", fl.Loss), fl.spec((2, 3)), np.eye(3)[THREE]))
+    facts = dict(remark["squared error of a probability"].facts)
+    assert facts["slope of cross-entropy"] == f"{expected['cce'][1]:.7f}".replace("-", "−")
 
 
 def test_every_check_has_a_case_here():

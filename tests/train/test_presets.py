@@ -84,6 +84,24 @@ def test_a_perceptron_that_was_stopped_too_early_says_how_many_rows_are_wrong():
         assert fl.preset("perceptron").fit((X, y), epochs=2000).reason == "every row is on its side of the line"
 
 
+def test_the_presets_stay_as_they_are():
+    with pytest.raises(TypeError):
+        fl.preset("mlp").choices["hidden"] = (7,)
+    with pytest.raises(AttributeError):
+        fl.preset("mlp").choices.update(hidden=(7,))
+    own = {"hidden": (3,)}
+    mine = fl.preset("mlp").replace(choices=own)
+    own["hidden"] = (4,)
+    assert mine.network() == fl.mlp((3,))
+    assert fl.preset("mlp").network() == fl.mlp((64,))
+    assert hash(mine) != hash(fl.preset("mlp"))
+
+
+def test_a_keyword_that_mlp_does_not_have_is_answered():
+    with pytest.raises(ConfigError, match="mlp has no keyword 'dropot': did you mean 'dropout'"):
+        fl.preset("mlp").network(dropot=0.1)
+
+
 def test_names_are_found_in_any_spelling_and_wrong_ones_answered():
     assert fl.preset("Linear SVM") == fl.preset("svm") == fl.preset("linear_svm")
     with pytest.raises(UnknownNameError, match="no preset is called 'percepton': did you mean 'perceptron'"):
@@ -93,7 +111,7 @@ def test_names_are_found_in_any_spelling_and_wrong_ones_answered():
 def test_data_must_be_a_pair_of_equally_many_rows():
     with pytest.raises(DataError, match=r"a pair \(X, y\), given ndarray"):
         fl.preset("mlp").fit(X)
-    with pytest.raises(DataError, match=r"X has shape \(60, 2\) and y \(59,\)"):
+    with pytest.raises(DataError, match=r"X has 60 rows and y shape \(59,\)"):
         fl.preset("mlp").fit((X, LABELS[1:]))
 
 

@@ -21,7 +21,8 @@ def test_trials_are_ranked_by_the_validation_loss_and_the_best_is_trained_on_all
     losses = found.columns["validation loss"]
     assert losses == sorted(losses)
     assert losses == [fit.history.best()["validation_loss"] for fit in (o.fits[0] for o in found.outcomes)]
-    assert found.best == {"hidden": (8,), "learning_rate": 0.03}
+    assert found.best is found.outcomes[0]
+    assert (found.best.choices["hidden"], found.best.choices["learning_rate"]) == ((8,), 0.03)
     assert found.columns["hidden"][0] == "8"
     assert found.fit.history[-1]["epoch"] == found.outcomes[0].fits[0].best_epoch
     again = fl.fit(fl.mlp(8, activation="tanh"), (X, Y), optimizer="adam(0.03)", epochs=found.fit.history[-1]["epoch"])
@@ -71,6 +72,14 @@ def test_different_losses_are_compared_by_a_metric():
     assert by_auc.columns["validation auc"] == sorted(by_auc.columns["validation auc"], reverse=True)
 
 
+def test_early_stopping_is_a_choice_like_any_other():
+    """A patience of 1 ends before one of 30, and the network on all rows is trained as long as was best."""
+    found = fl.search((X, Y), {"early_stopping": [1, 30]}, hidden=(8,), epochs=40, optimizer="sgd(0.5)")
+    length = {o.choices["early_stopping"]: o.fits[0].history[-1]["epoch"] for o in found.outcomes}
+    assert length[1] < length[30]
+    assert found.fit.history[-1]["epoch"] == found.best.fits[0].best_epoch
+
+
 def test_a_trial_that_fails_stands_last_with_its_reason():
     found = fl.search((X, Y), optimizer=["newton", "adam"], learning_rate=0.01, hidden=(2,), epochs=2)
     assert found.columns["optimizer"] == ["adam", "newton"]
@@ -90,6 +99,18 @@ def test_a_trial_that_fails_stands_last_with_its_reason():
         ({"hidden": [1], "trials": 0}, ConfigError, "trials=0: trials must be a whole number of at least 1"),
         ({"hidden": [1], "by": "acuracy"}, ConfigError, "by='acuracy': did you mean 'accuracy'"),
         ({"hidden": [1], "by": "rmse"}, ConfigError, "by='rmse': known: accuracy, auc, log_loss, loss"),
+        (
+            {"hidden": [1], "validation": 0},
+            ConfigError,
+            "validation=0 leaves no rows to judge by: give a share above 0",
+        ),
+        ({"hidden": [1], "validation": None}, ConfigError, "validation=None leaves no rows"),
+        (
+            {"space": {"hidden": [1], "validation": 0.5}},
+            ConfigError,
+            "space holds validation=0.5: .* keyword of search",
+        ),
+        ({"space": {"validation": [0.5, 0.2]}}, ConfigError, r"space holds validation=\[0.5, 0.2\]"),
         ({"hidden": [1], "folds": 1}, DataError, "folds=1 of 90 rows: give a whole number from 2"),
         ({"dropout": [2.0, 3.0]}, ConfigError, r"all 2 trials failed, the first with: Dropout\(rate=2.0\)"),
     ],

@@ -136,3 +136,8 @@ def test_a_start_that_fails_is_left_out_and_all_that_fail_are_an_error():
         fl.fit(network, data, restarts=1, seed=bad, **options)
     with pytest.raises(fl.FalllineError, match="op exp"):
         fl.fit(network, (data[0] * 1e3 * np.array([[1.0], [-1.0]] * 10), data[1]), restarts=3, **options)
+
+
+def test_a_callback_that_ends_training_at_once_ends_all_starts():
+    fit = fl.fit(mlp(), (X, LABELS), restarts=3, callbacks=[lambda _: fl.Stop("no")])
+    assert (fit.ended, fit.reason, len(fit.history), fit.restarts) == ("stopped", "no", 0, None)

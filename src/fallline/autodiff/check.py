@@ -19,7 +19,7 @@ from fallline.core.views import VIEWS
 TOLERANCES = {"float64": 1e-6, "float32": 1e-2}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class GradientReport:
     """What `check_gradients` found; true when every entry agrees.
 
@@ -44,6 +44,9 @@ class GradientReport:
 
     def __bool__(self) -> bool:
         return self.ok
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         verdict = "gradients agree" if self.ok else "gradients differ"
@@ -84,6 +87,7 @@ def check_gradients(
     """
     if loss is not None:
         f = VIEWS["model"](f, loss, *args)
+    f = getattr(f, "model", f) if not callable(f) else f  # of a Fit
     if hasattr(f, "objective"):
         J, weights = f.objective(*args)
         report = check_gradients(J, weights, mode=mode, step=step, tolerance=tolerance)

@@ -20,7 +20,7 @@ EXACT = {"float64": 1e-12, "float32": 1e-5}
 NUMERIC = {"float64": 1e-7, "float32": 2e-2}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModeReport:
     """What `compare_modes` found; true when the three modes agree.
 
@@ -55,6 +55,9 @@ class ModeReport:
                 f"reverse mode suits: it needs {reverse} where forward mode needs {forward}, one for each input entry"
             )
         return f"forward mode suits: it needs {forward} where reverse mode needs {reverse}, one for each result entry"
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         head = f"derivatives of {self.name}: {_entries(self.n_inputs, 'input')}, {_entries(self.n_results, 'result')}"

@@ -50,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ? for it
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("always", category=RuntimeWarning, module="fallline")
+            warnings.filterwarnings("always", category=RuntimeWarning)
             warnings.showwarning = _show_warning
             status = _run(argv)
         sys.stdout.flush()

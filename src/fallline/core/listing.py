@@ -20,7 +20,7 @@ GAP = "  "
 NARROWEST = 4  # columns of a terminal for a column of cut words
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Listing:
     """Rows with a heading, as text, as HTML and as data.
 
@@ -44,6 +44,9 @@ class Listing:
 
     def __str__(self) -> str:
         return self.text(shutil.get_terminal_size((100, 40)).columns)
+
+    def __repr__(self) -> str:  # what a prompt shows
+        return str(self)
 
     def text(self, width: int = 100) -> str:
         """The table in `width` columns of a terminal: numbers with fewer digits, then cut words where it must be."""
@@ -133,7 +136,7 @@ def _fit(forms: Sequence[str], width: int) -> str:
     text = next((t for t in forms if columns_of(t) <= width), None)
     if text is None:
         text = forms[-1]
-        while columns_of(text) >= width:
+        while text and columns_of(text) >= width:
             text = text[:-1]
         text += "…"
     return text + " " * (width - columns_of(text))

@@ -44,6 +44,11 @@ def _forms(array: np.ndarray, digits: int) -> list[str]:
     return [full, short, f"[{_shape(array)}] mean {_digits(array.mean(), 3)}"]
 
 
+def plain(value: Any) -> Any:
+    """A NumPy scalar as the Python number, text or date that it holds; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def counted(n: int, word: str) -> str:
     """A number of things: "1 pass", "2 passes", "1,000 values"."""
     return f"{n:,} {word}" if n == 1 else f"{n:,} {word}{'es' if word.endswith('s') else 's'}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import numpy as np
@@ -121,7 +121,7 @@ def key_of(value: Any) -> Any:
     if isinstance(value, Record):
         fields = fields_of(value)
         return type(value), tuple((f.name, _field_key(f, getattr(value, f.name))) for f in fields)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return tuple((k, key_of(v)) for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return type(value), tuple(key_of(v) for v in value)
@@ -146,7 +146,7 @@ def to_json(value: Any) -> Any:
             raise ConfigError(f"{type(value).__name__} is not the registered record of that name: rename it")
         fields = [f for f in fields_of(value) if role_of(f) == "setting"]
         return {"type": type(value).__name__, **{f.name: to_json(getattr(value, f.name)) for f in fields}}
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         if not all(isinstance(k, str) for k in value) or "type" in value or set(value) == {"number"}:
             raise ConfigError(
                 f"the keys {list(value)} cannot be written to a file: use text other than 'type' and 'number'"
@@ -187,11 +187,12 @@ def records_of(base: type[R]) -> dict[str, type[R]]:
 def record_class(name: str, base: type[R]) -> type[R]:
     """The record of a family by its name or alias, in any spelling; "did you mean" otherwise."""
     family = records_of(base)
+    aliases = [alias for cls in family.values() for alias in cls.aliases]
     for known, cls in family.items():
         if plain_name(name) in {plain_name(known), *map(plain_name, cls.aliases)}:
             return cls
     kind = base.__name__.lower()
-    raise UnknownNameError(f"no {kind} is called {name!r}: {nearest(name, family)}")
+    raise UnknownNameError(f"no {kind} is called {name!r}: {nearest(name, family, aliases)}")
 
 
 def as_record(value: str | type[R] | R, base: type[R]) -> R:
@@ -289,7 +290,7 @@ def _same(a: Any, b: Any) -> bool:
         return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return False
-    if isinstance(a, dict) and isinstance(b, dict):
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
         return list(a) == list(b) and all(_same(a[k], b[k]) for k in a)
     if isinstance(a, (tuple, list)) and type(a) is type(b):
         return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))

@@ -19,13 +19,14 @@ def plain_name(name: str) -> str:
     return name.replace("_", "").replace("-", "").replace(" ", "").lower()
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The tail of an error message: the nearest known names, or all of them when none is near."""
-    by_plain = {plain_name(k): k for k in known}
+def nearest(name: str, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
+    """The tail of an error message: the nearest names and aliases, or all the names when none is near."""
+    names = list(known)
+    by_plain = {plain_name(k): k for k in (*aliases, *names)}
     close = difflib.get_close_matches(plain_name(name), by_plain, n=3, cutoff=0.6)
     if close:
         return "did you mean " + " or ".join(repr(by_plain[c]) for c in close) + "?"
-    shown = sorted(name or "(nameless)" for name in by_plain.values())
+    shown = sorted(name or "(nameless)" for name in names)
     return "known: " + ", ".join(shown[:20]) + (f" … ({len(shown)} in all)" if len(shown) > 20 else "")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fallline.core.errors import DataError
+from fallline.core.numbers import counted
 from fallline.core.record import Record, record
 from fallline.core.registry import nearest
 from fallline.data.encoders import CategoryColumn, NumberColumn, fit_category, fit_number
@@ -108,7 +109,9 @@ class Columns(Record):
             wild = column.outside(table) if isinstance(column, NumberColumn) else 0
             if wild:
                 how = "far outside the training range are held at its widened edge"
-                made.append(f"{column_label(column.name)}: {wild} numbers {how}")
+                if wild == 1:
+                    how = how.replace("are held", "is held")
+                made.append(f"{column_label(column.name)}: {counted(wild, 'number')} {how}")
             unseen = column.unseen(table) if isinstance(column, CategoryColumn) else []
             if unseen:
                 shown = ", ".join(map(cell_label, unseen[:3])) + (" …" if len(unseen) > 3 else "")
@@ -117,6 +120,8 @@ class Columns(Record):
                     if column.name in self.code_names
                     else "unseen categories are none of the known"
                 )
+                if len(unseen) == 1:
+                    how = how.replace("categories share", "category shares").replace("categories are", "category is")
                 made.append(f"{column_label(column.name)}: {len(unseen)} {how} ({shown})")
         known = {c.name for c in (*self.fitted, *self.left_out)} | {self.target}
         extra = [name for name in table.names if name not in known]

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from fallline.core.errors import DataError
+from fallline.core.numbers import plain
 from fallline.data.text import unique_names
 
 
@@ -118,7 +119,7 @@ def _foreign_series(series: nw.Series) -> pl.Series:
 
 
 def _from_cells(cells: list[Any]) -> pl.Series:
-    cells = [v.item() if isinstance(v, np.generic) else v for v in cells]
+    cells = [plain(v) for v in cells]
     kinds = {
         bool if isinstance(v, bool) else float if isinstance(v, (int, float)) else type(v)
         for v in cells

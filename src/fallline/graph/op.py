@@ -150,6 +150,8 @@ def elementwise(
 
     def front(apply: Callable[..., Any], *args: Any) -> Any:
         aligned = promote(args, name)
+        if takes == "f" and not any(hasattr(a, "dtype") for a in args):  # Python's whole numbers are numbers like 1.0
+            aligned = tuple(a.astype(np.float64) if a.dtype.kind == "i" else a for a in aligned)
         if aligned[0].dtype.kind not in takes:
             raise DtypeError(f"{name} does not take {aligned[0].dtype}: convert it with .astype('float32') first")
         shape = broadcast_shape([a.shape for a in aligned], name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.core.errors import ShapeError
+from fallline.core.errors import GraphError, ShapeError
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves
 from fallline.graph.op import as_value, new_input
@@ -50,7 +50,14 @@ class Program:
 
         prefixes = [names[i] if i < len(names) else "" for i in range(len(args))]
         given = [map_leaves(partial(enter, k), a) for k, a in zip(prefixes, args, strict=True)]
-        result = map_leaves(lambda _, leaf: as_value(leaf), f(*given))
+        try:
+            result = map_leaves(lambda _, leaf: as_value(leaf), f(*given))
+        except TypeError as error:
+            if "does not support ufuncs" not in str(error):
+                raise
+            raise GraphError(
+                "a function of NumPy met a Value while a program was built: use Fallline's, fl.sin instead of np.sin"
+            ) from error
         return cls(inputs, list(leaves(result).values()), result)
 
     @cached_property

@@ -26,7 +26,8 @@ class BinaryLoss(Loss):
     def n_scores(self, n_classes: int, n_outputs: int) -> int:
         if n_classes != 2:
             raise ConfigError(
-                f"{type(self).__name__} takes 2 classes, the target has {n_classes}: use CategoricalCrossEntropy"
+                f"{type(self).__name__} takes 2 classes, the target has {n_classes}: use "
+                "CategoricalCrossEntropy, or a loss for numbers ('mse') if it holds no classes"
             )
         return n_outputs
 

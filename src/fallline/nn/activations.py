@@ -61,13 +61,9 @@ class _Step(Activation):
 
     surrogate: str
 
-    @property
-    def differentiable(self) -> bool:
-        return self.surrogate != "none"
-
     def _with_surrogate(self, step: Any, smooth: dict[str, Any], x: Any) -> Any:
         """The value of the step with the derivative of the stand-in: the stand-in minus itself is exactly 0."""
-        if not self.differentiable:
+        if self.surrogate == "none":
             return step
         stand_in = smooth[self.surrogate](x)
         return step + (stand_in - stop_gradient(stand_in))

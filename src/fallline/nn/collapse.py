@@ -14,9 +14,10 @@ from fallline.graph.op import new_input
 from fallline.graph.program import Program, reachable
 from fallline.graph.value import Value
 from fallline.nn.dense import Dense
-from fallline.nn.layer import Layer, recipe_of
+from fallline.nn.layer import Layer, network_of, recipe_of
 from fallline.nn.run import EVAL, Run
 
+MOST_TRIED = 200  # numbers of inputs, of a network whose first array has no axis of that length
 PROBES = 5  # random rows on which the Dense is compared with the network
 
 
@@ -30,6 +31,7 @@ def collapse(network: Layer, n_in: int | None = None) -> Dense:
     returns  W (n_in, units) and b (units,) in the dtype of the network, computed in float64
     raises   ConfigError that names the first layer that is not linear
     """
+    network = network_of(network)
     if not isinstance(network, Layer) or not network.is_filled:
         given = repr(network) if isinstance(network, Layer) else type(network).__name__
         raise ConfigError(f"collapse takes a filled network such as fit.model.network, given {given}")
@@ -44,11 +46,22 @@ def collapse(network: Layer, n_in: int | None = None) -> Dense:
 
 
 def _n_in(network: Layer) -> int:
-    """The first axis of the first array: of W (n_in, units), or of an array with one entry an input."""
-    found = [leaf.shape[0] for leaf in leaves(network).values() if leaf.ndim]
-    if not found:
+    """The number of inputs that the network takes: an axis of its first array, or fewer where features come first."""
+    axes = [n for leaf in leaves(network).values() for n in leaf.shape]
+    if not axes:
         raise ConfigError(f"{network!r} has no weights that tell the number of its inputs: collapse(network, n_in)")
-    return found[0]
+    first = axes[: next(leaf.ndim for leaf in leaves(network).values() if leaf.ndim)]
+    fewer = range(1, min(first[0], MOST_TRIED))
+    return next((n for n in (*first, *fewer) if _takes(network, n)), first[0])
+
+
+def _takes(network: Layer, n: int) -> bool:
+    """Whether the network can be traced on rows of n numbers."""
+    try:
+        Program.of(lambda x: network(x, EVAL), Spec((3, n), np.dtype("float64")))
+    except (ShapeError, ConfigError, TypeError, ValueError):  # the last two: a network that reads several arrays
+        return False
+    return True
 
 
 def _refuse_nonlinear(network: Layer, n: int) -> None:
@@ -58,6 +71,8 @@ def _refuse_nonlinear(network: Layer, n: int) -> None:
         program = Program.of(lambda x: network(x, run), Spec((3, n), np.dtype("float64")))
     except ShapeError as error:
         raise ConfigError(f"the network does not take rows of {n} numbers: collapse(network, n_in); {error}") from None
+    except (TypeError, ValueError):
+        raise ConfigError(f"collapse needs a network that reads one array of numbers, given {network!r}") from None
     shape = program.result.shape
     if len(shape) > 2:
         raise ConfigError(f"the network gives an array of shape {shape[1:]} a row: end it with Flatten()")

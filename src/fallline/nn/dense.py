@@ -61,6 +61,10 @@ def features_of(x: Any, name: str) -> int:
 
 def as_rows(x: Any, W: Any) -> Any:
     """x, with a batch of single numbers (b,) as the column (b, 1)."""
+    if isinstance(x, tuple):
+        raise ShapeError(
+            f"one array is read, given a tuple of {len(x)}: give X and y apart, or a layer that joins arrays"
+        )
     if x.ndim != 1:
         return x
     if W.shape[0] != 1:

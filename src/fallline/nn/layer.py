@@ -73,11 +73,6 @@ class Layer(Record):
         """Whether there is nothing to build but the layers inside."""
         return type(self).build is Layer.build and self._has_own_leaves()
 
-    @property
-    def differentiable(self) -> bool:
-        """False for a step function, through which no gradient flows."""
-        return True
-
     def _has_own_leaves(self) -> bool:
         """One array is enough: a layer without a bias leaves that field empty."""
         names = _leaf_fields(type(self))
@@ -216,9 +211,15 @@ def _tried_on(layer: Layer, x: Any) -> tuple[Any, Layer]:
     return specs, layer if layer.is_filled else layer.build(specs, 0)
 
 
+def network_of(model: Any) -> Any:
+    """The network of a fitted model (of a Fit too); anything else as it is."""
+    network = getattr(getattr(model, "model", model), "network", model)
+    return network if isinstance(network, Layer) else model
+
+
 def count_parameters(model: Any) -> int:
-    """The number of entries that training changes by their gradients."""
-    return sum(int(np.size(leaf)) for leaf in leaves(model, "param").values())
+    """The number of entries that training changes by their gradients, of a layer or a fitted model."""
+    return sum(int(np.size(leaf)) for leaf in leaves(network_of(model), "param").values())
 
 
 def recipe_of(model: Any) -> Any:
@@ -242,7 +243,7 @@ class SummaryRow(NamedTuple):
 
 def summary(model: Layer, x: Any) -> list[SummaryRow]:
     """One row for each innermost layer, in the order in which they are called on an input of these Specs."""
-    specs, filled = _tried_on(model, x)
+    specs, filled = _tried_on(network_of(model), x)
     run = Run.of(filled, record=True)
     Program.of(lambda v: filled(v, run), specs)
     rows, seen = [], set()
@@ -255,4 +256,13 @@ def summary(model: Layer, x: Any) -> list[SummaryRow]:
     return rows
 
 
-__all__ = ["Layer", "SummaryRow", "count_parameters", "output_spec", "param_dtype", "recipe_of", "summary"]
+__all__ = [
+    "Layer",
+    "SummaryRow",
+    "count_parameters",
+    "network_of",
+    "output_spec",
+    "param_dtype",
+    "recipe_of",
+    "summary",
+]

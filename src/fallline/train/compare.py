@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ SHORT = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Listing):
     """A printed table with one row a variant; `.best`, `.outcomes` (with every Fit) and `.frame()` hold the same."""
 
@@ -91,7 +91,7 @@ def compare(
     variants = [fixed | given for given in product_of(axes)]
     if depths is not None and widths is None and params is not None:
         variants = _of_equal_size(parts.train, _base_of(fixed), variants, params)
-    starts = list(range(seeds) if isinstance(seeds, int) else seeds)
+    starts = list(range(seeds) if isinstance(seeds, (int, np.integer)) else seeds)
     if not starts:
         raise ConfigError(f"seeds={seeds!r}: give a number of starts of at least 1, or a list of seeds")
     outcomes = [run_variant(parts, choices, starts) for choices in variants]
@@ -99,6 +99,10 @@ def compare(
 
 
 def _values(name: str, given: Any) -> list[Any]:
+    if name == "network" and not isinstance(given, Mapping):
+        raise ConfigError(f"networks={given!r}: give names with their recipes, {{'small': mlp((8,)), …}}")
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(f"{name}: {given!r} is one value: give a list of those to compare")
     values = list(given.values()) if isinstance(given, Mapping) else list(given)
     if not values:
         raise ConfigError(f"{name}=[] leaves nothing to compare: give at least one value")
@@ -110,6 +114,10 @@ def _shapes(fixed: Choices, depths: Any, widths: Any, params: Any) -> list[tuple
     if params not in (None, "equal") and (isinstance(params, bool) or not isinstance(params, int)):
         raise ConfigError(f'params={params!r}: give "equal", a number of parameters, or None')
     base = _base_of(fixed)
+    for name, given, least in (("depths", depths, 0), ("widths", widths, 1)):
+        for value in () if given is None else _values(name, given):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise ConfigError(f"{name} holds {value!r}: give whole numbers of at least {least}")
     if depths is None:
         return [(width,) * max(1, len(base)) for width in widths or ()]
     if widths is not None:

@@ -56,8 +56,10 @@ def descend(
     restarts       walks from so many random starts between `low` and `high` (numbers, or arrays of the shape of w),
                    the first of them `start` where it is given; the way to the lowest end is returned
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
         raise ConfigError(f"steps={steps!r}: give a whole number of steps")
+    if tolerance is not None and not tolerance >= 0:
+        raise ConfigError(f"tolerance={tolerance!r}: give a length of the slope of at least 0")
     method = _method(optimizer, learning_rate)
     rng = np.random.default_rng(seed)
     starts = _starts(start, restarts, low, high, rng)
@@ -154,7 +156,7 @@ def _method(optimizer: str | Minimizer, learning_rate: Rate | None) -> Minimizer
                 f"{method!r} is a solver and finds the length of its steps itself: leave learning_rate out"
             )
         return method
-    if learning_rate is None and isinstance(optimizer, str) and "(" not in optimizer:
+    if learning_rate is None and (isinstance(optimizer, type) or (isinstance(optimizer, str) and "(" not in optimizer)):
         learning_rate = LEARNING_RATE
     return method if learning_rate is None else method.with_rate(learning_rate)
 
@@ -167,6 +169,8 @@ def _decays_all(_: str, method: Record) -> Record:
 def _starts(start: Any, restarts: int | None, low: Any, high: Any, rng: np.random.Generator) -> list[np.ndarray]:
     """The points to start from."""
     if restarts is None:
+        if low is not None or high is not None:
+            raise ConfigError("low and high are for random starts: give restarts= too, or leave them out")
         if start is None:
             raise ConfigError("descend needs a start, such as 0.0; or restarts=10, low=-2, high=2")
         return [_floats(start)]
@@ -174,18 +178,26 @@ def _starts(start: Any, restarts: int | None, low: Any, high: Any, rng: np.rando
         raise ConfigError(
             f"restarts={restarts!r}: give a whole number of starts and low= and high=, between which they lie"
         )
-    shape = np.broadcast_shapes(np.shape(low), np.shape(high), np.shape(start if start is not None else low))
+    low, high = _floats(low, "low"), _floats(high, "high")
+    try:
+        shape = np.broadcast_shapes(low.shape, high.shape, np.shape(start if start is not None else low))
+    except ValueError:
+        raise ConfigError(
+            f"low {low.shape} and high {high.shape} differ in shape: give numbers, or arrays like w"
+        ) from None
+    if not (low <= high).all():
+        raise ConfigError(f"low={low} lies above high={high}: give them the other way round")
     drawn = [np.asarray(rng.uniform(low, high, shape)) for _ in range(restarts)]
     return drawn if start is None else [np.broadcast_to(_floats(start), shape).copy(), *drawn[1:]]
 
 
-def _floats(w: Any) -> np.ndarray:
+def _floats(w: Any, name: str = "the start") -> np.ndarray:
     try:
         array = np.array(w, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ConfigError(f"the start {w!r} is not a number or an array of numbers") from None
+        raise ConfigError(f"{name} {w!r} is not a number or an array of numbers") from None
     if not np.isfinite(array).all():
-        raise ConfigError(f"the start {w!r} is not finite: give numbers")
+        raise ConfigError(f"{name} {w!r} is not finite: give numbers")
     return array
 
 
@@ -271,6 +283,9 @@ def _minima_listing(walks: list[Descent], near: float) -> Listing:
         "": ["lowest" if i == 0 else "local" for i in range(len(ends))],
     }
     spread = f"f(w): {spread_text([walk.lowest for walk in walks])}"
+    on_the_way = sum(not walk.converged for walk in walks)
+    if on_the_way:
+        spread += f"; {on_the_way} of {len(walks)} walks have not arrived yet and are not counted: take more steps"
     title = f"{len(ends)} minim{'um' if len(ends) == 1 else 'a'} found from {len(walks)} starts"
     return Listing(title, columns, [""] * len(ends), spread, DIGITS)
 

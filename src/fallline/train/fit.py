@@ -20,7 +20,8 @@ from fallline.engines.engine import Engine, get_engine
 from fallline.losses.loss import Loss
 from fallline.losses.penalties import L1, L2
 from fallline.nn.layer import Layer
-from fallline.optim.optimizer import Minimizer
+from fallline.optim.optimizer import Minimizer, Optimizer
+from fallline.optim.schedules import Rate
 from fallline.optim.solver import Solver, as_minimizer
 from fallline.train.events import Consumer
 from fallline.train.examples import (
@@ -57,6 +58,7 @@ def fit(
     *,
     loss: str | Loss | None = None,
     optimizer: str | Minimizer = "adam",
+    learning_rate: Rate | None = None,
     solver: str | Solver | None = None,
     epochs: int = 100,
     batch_size: int | str = 64,
@@ -85,6 +87,7 @@ def fit(
     loss            a loss, its name, or None: what suits the targets
     optimizer       an optimizer, or its text: "adam", "momentum(0.1)"; or a solver, which looks at all rows at once and
                     takes one epoch for an iteration: "random" (random search), "newton"
+    learning_rate   the optimizer's rate: a number, a schedule or its text, in place of its own
     solver          a solver in place of the optimizer; "exact" is the closed form of a network that is linear in its
                     weights (hidden=()) with the squared error, L2 and weights of rows included
     epochs          passes over the training rows; 0 gives the untrained network
@@ -105,30 +108,30 @@ def fit(
     keep_path       True keeps the weights of every epoch in `Fit.path`
     raises          ConfigError, DataError; NonFiniteError when not even one epoch stayed finite
     """
-    seed, (method, dtype) = whole_number("seed", seed, least=0), _method(optimizer, solver, precision)
+    starts, (method, dtype) = whole_number("restarts", restarts), _method(optimizer, learning_rate, solver, precision)
     train, judged, target, loss = training_rows(
         network, data, loss=loss, validation=validation, sample_weight=sample_weight, class_weight=class_weight,
-        precision=dtype, seed=seed,
-    )
-    by_gradient = method.uses_gradient and epochs != 0
+        precision=dtype, seed=whole_number("seed", seed, least=0))  # fmt: skip
     given = network, train, loss, target, engine
-    first = start_model(*given, seed, strict=strict, by_gradient=by_gradient)
+    first = start_model(*given, seed, strict=strict, by_gradient=method.uses_gradient and epochs != 0)
     with Progress(quiet=not progress) as show:
         trainer = Trainer(
             first, method, train, judged, _penalties(l1, l2, penalties), whole_number("epochs", epochs, least=0),
             batch_rows(batch_size, len(train)), shuffle, seed, as_rule(early_stopping), _names(metrics),
-            [show, *_callables("callbacks", callbacks)], keep_path=keep_path,
-        )  # fmt: skip
-        start = partial(fill_model, *given)
-        return best_of_starts(trainer, start, whole_number("restarts", restarts), filled=network.is_filled)
+            [show, *_callables("callbacks", callbacks)], keep_path=keep_path)  # fmt: skip
+        return best_of_starts(trainer, partial(fill_model, *given), starts, filled=network.is_filled)
 
 
-def _method(optimizer: Any, solver: Any, precision: str | None) -> tuple[Minimizer, str]:
-    """What moves the weights, the solver where one is given, and the precision that suits it."""
+def _method(optimizer: Any, rate: Any, solver: Any, precision: str | None) -> tuple[Minimizer, str]:
+    """What moves the weights, at its rate, the solver where one is given, and the precision that suits it."""
     if solver is not None and optimizer != "adam":
         given = f"optimizer={optimizer!r} and solver={solver!r}"
         raise ConfigError(f"{given}: a solver takes the optimizer's place; give one of the two")
     method = as_minimizer(optimizer) if solver is None else as_record(solver, Solver)
+    if rate is not None:
+        if not isinstance(method, Optimizer):
+            raise ConfigError(f"learning_rate={rate!r}: {method!r} finds its steps itself: leave the rate out")
+        method = method.with_rate(rate)
     return method, precision or ("float64" if isinstance(method, Solver) else "float32")
 
 
@@ -177,8 +180,18 @@ def _in_precision(network: Layer, dtype: np.dtype) -> Layer:
     return map_leaves(lambda _, leaf: leaf.astype(dtype, copy=False) if leaf.dtype.kind == "f" else leaf, network)
 
 
+def _is_one_hot(y: np.ndarray) -> bool:
+    if y.dtype.kind not in "biuf" or y.shape[1] < 2:
+        return False
+    return bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
+
+
 def choose_target(y: np.ndarray, loss: Loss | None) -> tuple[ClassTarget | NumberTarget, Loss]:
     """How targets are encoded, and the loss: the given one, or what suits the targets."""
+    if y.ndim == 2 and (loss is None or loss.task == "classification") and _is_one_hot(y):
+        raise DataError(
+            f"y holds one-hot rows, shape {y.shape}: give the classes, y.argmax(axis=1), or loss='mse' for numbers"
+        )
     if loss is None:
         kind = "numbers" if y.ndim > 1 else infer_target(read_table({"y": y}), "y")[0]
         loss = as_record(LOSS_OF[kind], Loss)
@@ -210,6 +223,7 @@ def batch_rows(batch_size: int | str, n: int) -> int:
 
 
 def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """The value as an int; ConfigError for anything but a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ConfigError(f"{name}={value!r}: {name} must be a whole number of at least {least}")
     return int(value)

@@ -16,6 +16,8 @@ from fallline.nn.layer import Layer, output_spec, recipe_of
 from fallline.nn.run import EVAL
 from fallline.train.response import Response
 
+HIDDEN_WIDTH = 4  # numbers a row on which a stage is tried
+
 
 @dataclass(frozen=True, eq=False)
 class Pair:
@@ -55,6 +57,11 @@ class Pair:
         found = Response.of(partial(through, [stage for _, stage in tail]), scores.shape[1], scores.dtype)
         return None if found.is_identity else found
 
+    @cached_property
+    def responses(self) -> list[Response | None]:
+        """What each of the stages does to a few numbers a row; None with weights, and of one that takes others."""
+        return [None if has_weights(stage) else tried(stage) for _, stage in self.stages]
+
     @property
     def tail_name(self) -> str:
         """The stages of the tail that change something, as text; dropout, predicting, does not."""
@@ -79,6 +86,14 @@ class Pair:
         predicted = np.asarray(self.loss.predict(self.scores))
         finite = predicted[np.isfinite(predicted)]
         return (float(finite.min()), float(predicted[~np.isnan(predicted)].max())) if finite.size else (0.0, 0.0)
+
+
+def tried(stage: Any) -> Response | None:
+    """What a stage does to a few numbers a row; None where it takes others."""
+    try:
+        return Response.of(partial(through, [stage]), HIDDEN_WIDTH)
+    except Exception:  # a function of one's own may fail in any way on what it is not meant for
+        return None
 
 
 def stages_of(layer: Any, kind: type[Layer], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -127,4 +142,4 @@ def squeezed(scores: Any) -> Any:
     return scores.reshape(scores.shape[0]) if scores.ndim == 2 and scores.shape[1] == 1 else scores
 
 
-__all__ = ["Pair", "has_weights", "squeezed", "stage_text", "stages_of", "through"]
+__all__ = ["Pair", "has_weights", "squeezed", "stage_text", "stages_of", "through", "tried"]

@@ -6,29 +6,25 @@ with what the loss makes of scores. Each check is one function, `(Pair) -> Remar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fallline.autodiff.functions import grad
-from fallline.core.errors import ConfigError, ShapeError
+from fallline.core.errors import ConfigError
 from fallline.core.numbers import number_text
-from fallline.core.record import fields_of
+from fallline.core.record import as_record, fields_of
 from fallline.core.warn import warn_user
 from fallline.graph.op import Op
 from fallline.losses.loss import Loss
 from fallline.nn.activations import Activation
 from fallline.nn.layer import Layer
 from fallline.ops.reduce import sum as asum
-from fallline.train.pair import Pair, has_weights, squeezed, stage_text, through
-from fallline.train.response import Response
+from fallline.train.pair import Pair, has_weights, squeezed, stage_text
 
 SURE = 0.9  # a classifier whose probabilities cannot come beyond this cannot learn certain rows
 SMALL_SLOPE = 0.25  # the sigmoid's largest; ten such layers leave 1e-6 of a gradient
-HIDDEN_WIDTH = 4  # scores a row on which a hidden activation is tried
 WRONG_SCORE = 10.0  # a score that is far on the wrong side, to show what is left of the gradient there
 
 
@@ -83,8 +79,9 @@ def check_pairing(
 def steps(pair: Pair) -> Remark | None:
     """A step function behind weights: its derivative is 0, so nothing in front of it learns."""
     weights = False
-    for path, stage in pair.stages if pair.by_gradient else ():
-        if weights and _is_step(stage):
+    for i, (path, stage) in enumerate(pair.stages if pair.by_gradient else ()):
+        found = pair.responses[i] if weights else None
+        if found is not None and found.is_step:
             shown = stage_text(stage)
             verdict = (
                 f"{_at(path)}{shown} has derivative 0 everywhere, so the weights in front of it would never change"
@@ -92,12 +89,6 @@ def steps(pair: Pair) -> Remark | None:
             return Remark(verdict, _stand_in(stage), refused=True)
         weights = weights or has_weights(stage)
     return None
-
-
-def _is_step(stage: Any) -> bool:
-    if isinstance(stage, Layer):
-        return not stage.differentiable
-    return isinstance(stage, Op) and Response.of(stage, HIDDEN_WIDTH).is_step
 
 
 def _stand_in(stage: Any) -> str:
@@ -165,7 +156,7 @@ def targets_out_of_reach(pair: Pair) -> Remark | None:
         return None
     low, high = pair.reach
     low, high = (-np.inf if pair.response.low == -np.inf else low), (np.inf if pair.response.high == np.inf else high)
-    slack = 1e-3 * max(1.0, *(abs(v) for v in (low, high) if np.isfinite(v)))
+    slack = 1e-3 * max([1.0, *(abs(v) for v in (low, high) if np.isfinite(v))])
     beyond = (pair.y < low - slack) | (pair.y > high + slack)
     if not beyond.any():
         return None
@@ -185,8 +176,10 @@ def squared_error_of_a_probability(pair: Pair) -> Remark | None:
         return None
     if pair.reach[0] < 0 or pair.reach[1] > 1 or found.is_constant or targets_out_of_reach(pair) is not None:
         return None
-    left, cross = wrong_slope(pair), -1.0 / (1.0 + math.exp(-WRONG_SCORE))
+    width = found.z.shape[1]
     loss = "BinaryCrossEntropy" if found.slope is not None else "CategoricalCrossEntropy"
+    left = wrong_slope(pair.loss, found.f, width)
+    cross = wrong_slope(as_record(loss, Loss), lambda z: z, width)
     verdict = (
         f"{type(pair.loss).__name__} on {pair.tail_name} has next to no gradient where it is most wrong: at score "
         f"{_number(-WRONG_SCORE)} for target 1 its slope is {_number(left)}, that of cross-entropy {_number(cross)}"
@@ -199,26 +192,22 @@ def squared_error_of_a_probability(pair: Pair) -> Remark | None:
     return Remark(verdict, f"leave {pair.tail_name} out and train with {loss}", False, facts)
 
 
-def wrong_slope(pair: Pair) -> float:
-    """d loss / d score of the first output, where its score is far below 0 and its target 1."""
-    found = pair.response
-    assert found is not None
-    score = np.zeros((1, found.z.shape[1]))
+def wrong_slope(loss: Loss, tail: Callable[[Any], Any], width: int) -> float:
+    """d loss(tail(score)) / d score of the first output, where its score is far below 0 and its target 1."""
+    score = np.zeros((1, width))
     score[0, 0] = -WRONG_SCORE
-    target = np.zeros(pair.loss.target_shape(squeezed(score).shape))
-    target.flat[0] = 1.0
-
-    def loss(z: Any) -> Any:
-        return asum(pair.loss(squeezed(found.f(z)), target))
-
-    return float(grad(loss)(score)[0, 0])
+    shape = loss.target_shape(squeezed(score).shape)
+    target = np.zeros(shape)
+    if shape == squeezed(score).shape:  # otherwise it is a code: the first output's is 0
+        target.flat[0] = 1.0
+    return float(grad(lambda z: asum(loss(squeezed(tail(z)), target)))(score)[0, 0])
 
 
 def small_hidden_slopes(pair: Pair) -> Remark | None:
     """Hidden units that pass on at most a quarter of a gradient and give positive numbers only: sigmoids."""
     places = [i for i, (_, stage) in enumerate(pair.stages) if has_weights(stage)]
     hidden = range(places[0] + 1, places[-1]) if places and pair.by_gradient else ()
-    shown = [pair.stages[i] for i in hidden if _shrinks(pair.stages[i][1]) and not _beside_norm(pair.stages, i)]
+    shown = [pair.stages[i] for i in hidden if _shrinks(pair, i) and not _beside_norm(pair.stages, i)]
     if not shown:
         return None
     path, stage = shown[0]
@@ -230,12 +219,9 @@ def small_hidden_slopes(pair: Pair) -> Remark | None:
     return Remark(verdict, "use ReLU or Tanh there, or BatchNorm in front of each in a deep network")
 
 
-def _shrinks(stage: Any) -> bool:
-    if not isinstance(stage, (Activation, Op)) or has_weights(stage):
-        return False
-    try:
-        found = Response.of(partial(through, [stage]), HIDDEN_WIDTH)
-    except ShapeError:  # it needs other scores than those of this trial
+def _shrinks(pair: Pair, i: int) -> bool:
+    found = pair.responses[i]
+    if not isinstance(pair.stages[i][1], (Activation, Op)) or found is None:
         return False
     if found.slope is None or not found.is_bounded or np.unique(found.y).size <= 3:  # a step chose its stand-in
         return False

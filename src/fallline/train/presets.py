@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from fallline.core.errors import UnknownNameError
+from fallline.core.errors import ConfigError, UnknownNameError
 from fallline.core.listing import Listing
 from fallline.core.record import Record, record, setting
 from fallline.core.registry import nearest, plain_name
@@ -37,13 +39,19 @@ class Preset(Record):
     optimizer: str
     decision: str
     what: str
-    choices: dict[str, Any]
+    choices: Mapping[str, Any]
     many: str = ""
     penalty: float = setting(0.0, at_least=0)
     separates: bool = False
 
+    def validate(self) -> None:
+        object.__setattr__(self, "choices", MappingProxyType(dict(self.choices)))  # nobody may change the presets
+
     def network(self, n_outputs: int = 1, **design: Any) -> Sequential:
         """The recipe; any keyword of `mlp` changes it."""
+        wrong = next((name for name in design if name not in DESIGN), None)
+        if wrong is not None:
+            raise ConfigError(f"mlp has no keyword {wrong!r}: {nearest(wrong, DESIGN)}")
         return mlp(n_outputs=n_outputs, **{k: v for k, v in self.choices.items() if k in DESIGN} | design)
 
     def fit(self, data: tuple[Any, Any], **choices: Any) -> Fit:

@@ -75,8 +75,10 @@ class Response:
 
     @property
     def is_step(self) -> bool:
-        """It changes its value, but its slope is 0 everywhere."""
-        return self.slope is not None and not self.slope.any() and not self.is_constant
+        """It changes its value, but its slope is 0 everywhere; `stop_gradient`, which is meant to, is none."""
+        if self.is_identity or self.is_constant:
+            return False
+        return self.slope is not None and not self.slope.any()
 
     @cached_property
     def slope(self) -> np.ndarray | None:

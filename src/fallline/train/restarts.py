@@ -37,6 +37,8 @@ def best_of_starts(trainer: Trainer, start: Callable[[int], Model], starts: int,
         except NonFiniteError as error:
             failure = failure or error
             continue
+        if not len(fits[seed].history):  # a callback ended it before epoch 0: there is nothing to compare
+            return fits[seed]
         if fits[seed].ended == "interrupted":
             break
     if not fits and failure is not None:

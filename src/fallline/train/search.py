@@ -34,17 +34,20 @@ MOST_TRIALS = 200  # of a grid that nobody limited
 DIGITS = 4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Search(Listing):
     """A printed table of the trials, the best first.
 
-    outcomes  the trials in that order;  best  the choices of the first;  fit  the network with these choices, trained
-    on all rows for as many epochs as were best in the trial
+    outcomes  the trials in that order;  best  the first of them, what was varied is in best.choices
+    fit       the network with these choices, trained on all rows for as many epochs as were best in the trial
     """
 
     outcomes: tuple[Outcome, ...] = ()
-    best: Any = None
     fit: Any = None
+
+    @property
+    def best(self) -> Outcome:
+        return self.outcomes[0]
 
 
 def search(
@@ -77,6 +80,11 @@ def search(
     axes = {name: value for name, value in given.items() if isinstance(value, list)}
     fixed = {"strict": False, "seed": seed} | {name: value for name, value in given.items() if name not in axes}
     check_choices(given)
+    if "validation" in given:
+        raise ConfigError(
+            f"space holds validation={given['validation']!r}: which rows judge is the same for all trials, give the "
+            "share as a keyword of search"
+        )
     empty = next((name for name, values in axes.items() if not values), None)
     if not axes or empty:
         raise ConfigError(
@@ -88,8 +96,7 @@ def search(
     ranked = sorted(outcomes, key=lambda outcome: _rank(outcome, metric))
     if ranked[0].failure:
         raise ConfigError(f"all {len(ranked)} trials failed, the first with: {outcomes[0].failure}")
-    varied = {name: ranked[0].choices[name] for name in axes}
-    return _listed(ranked, parts, metric, axes, varied, _refit(data, ranked[0]))
+    return _listed(ranked, parts, metric, axes, _refit(data, ranked[0]))
 
 
 def _chosen(axes: Mapping[str, list[Any]], trials: int | None, seed: int) -> list[Choices]:
@@ -132,6 +139,8 @@ def _parts(
     """One split, or one a fold."""
     loss = _first_loss(axes, fixed)
     if folds is None:
+        if not validation:
+            raise ConfigError(f"validation={validation!r} leaves no rows to judge by: give a share above 0, or folds=5")
         return [Parts.of(data, validation, 0.0, seed, loss)]
     x, y = as_pair(data)
     if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= len(y):
@@ -182,9 +191,7 @@ def _refit(data: Any, best: Outcome) -> Fit:
     return fit_choices(data, best.choices, validation=None, early_stopping=None, epochs=max(1, epochs))
 
 
-def _listed(
-    ranked: list[Outcome], parts: list[Parts], metric: str, axes: Mapping[str, Any], best: Choices, fit: Fit
-) -> Search:
+def _listed(ranked: list[Outcome], parts: list[Parts], metric: str, axes: Mapping[str, Any], fit: Fit) -> Search:
     columns: dict[str, list[Any]] = {"rank": [i + 1 for i in range(len(ranked))]}
     columns |= {name: [choice_text(o.choices[name]) for o in ranked] for name in axes}
     columns["parameters"] = [o.parameters for o in ranked]
@@ -195,11 +202,11 @@ def _listed(
     columns["seconds"] = [None if o.failure else float(o.seconds.sum()) for o in ranked]
     rows = f"{len(parts)} folds of {len(parts[0].train[1]) + len(parts[0].validation[1])} rows"  # type: ignore[index]
     title = f"{len(ranked)} trials, {rows if len(parts) > 1 else parts[0]}"
-    note = f"Ranked by validation {metric}. .best holds the choices of rank 1, .fit the network trained on all rows."
-    note, groups = " ".join([note, *_failures(ranked)]), [""] * len(ranked)
+    note = ".best is rank 1, .best.choices what it was made of, .fit the network trained on all rows."
+    note, groups = " ".join([f"Ranked by validation {metric}.", note, *_failures(ranked)]), [""] * len(ranked)
     short = {"parameters": "params", f"train {metric}": "train", f"validation {metric}": "valid.", "seconds": "s"}
     narrow = Listing(title, {short.get(name, name): cells for name, cells in columns.items()}, groups, note, DIGITS - 1)
-    return Search(title, columns, groups, note, DIGITS, narrow, outcomes=tuple(ranked), best=best, fit=fit)
+    return Search(title, columns, groups, note, DIGITS, narrow, outcomes=tuple(ranked), fit=fit)
 
 
 def _failures(ranked: list[Outcome]) -> list[str]:

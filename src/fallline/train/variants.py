@@ -19,21 +19,19 @@ import numpy as np
 from fallline.core.errors import ConfigError, DataError
 from fallline.core.record import as_record
 from fallline.core.registry import nearest
-from fallline.core.spec import Spec
+from fallline.core.tree import map_leaves
 from fallline.data.split import split_rows
 from fallline.losses.loss import Loss
 from fallline.nn.layer import Layer, count_parameters
 from fallline.nn.mlp import mlp
-from fallline.optim.optimizer import Optimizer
-from fallline.optim.solver import as_minimizer
 from fallline.train.events import EpochEnded, Event
-from fallline.train.examples import as_targets, class_codes
+from fallline.train.examples import as_inputs, as_targets, class_codes, n_rows, take_rows
 from fallline.train.fit import choose_target, fit
 from fallline.train.trainer import Fit
 
 DESIGN = tuple(name for name in inspect.signature(mlp).parameters if name != "n_outputs")
 FITTING = tuple(name for name in inspect.signature(fit).parameters if name not in ("network", "data"))
-CHOICES = (*DESIGN, *FITTING, "learning_rate", "network")
+CHOICES = (*DESIGN, *FITTING, "network")
 PER_ROW = ("sample_weight",)  # would have to be split with the rows
 Choices = dict[str, Any]
 Pair = tuple[Any, np.ndarray]
@@ -52,7 +50,9 @@ class Parts:
         """The rows split by the seed; where they have classes, every part has its share of each."""
         x, y = as_pair(data)
         split = split_rows(len(y), validation=validation, test=test, seed=seed, y=class_codes_of(y, loss))
-        pairs = [(x[rows], y[rows]) if len(rows) else None for rows in (split.train, split.validation, split.test)]
+        pairs = [
+            (_rows_of(x, rows), y[rows]) if len(rows) else None for rows in (split.train, split.validation, split.test)
+        ]
         return cls(*pairs)  # type: ignore[arg-type]  # some rows always train
 
     @property
@@ -95,10 +95,23 @@ def as_pair(data: Any) -> Pair:
     """(X, y) as arrays; DataError for anything else."""
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise DataError(f"data must be a pair (X, y), given {type(data).__name__}")
-    x, y = np.asarray(data[0].to_numpy() if hasattr(data[0], "to_numpy") else data[0]), as_targets(data[1])
-    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-        raise DataError(f"data: X has shape {x.shape} and y {y.shape}: they must have equally many rows")
+    x, y = data[0], as_targets(data[1])
+    if not hasattr(x, "to_numpy"):  # a frame keeps the names of its columns
+        x = map_leaves(lambda _, leaf: np.asarray(leaf), np.asarray(x) if isinstance(x, list) else x)
+    if y.ndim == 0 or _count_rows(x) != len(y):
+        raise DataError(f"data: X has {_count_rows(x)} rows and y shape {y.shape}: they must have equally many rows")
     return x, y
+
+
+def _count_rows(x: Any) -> int:
+    return len(x) if hasattr(x, "to_numpy") else n_rows(x)
+
+
+def _rows_of(x: Any, rows: np.ndarray) -> Any:
+    """Some rows of a frame, an array or a tree of arrays."""
+    if not hasattr(x, "to_numpy"):
+        return take_rows(x, rows)
+    return x.iloc[rows] if hasattr(x, "iloc") else x[rows]
 
 
 def class_codes_of(y: np.ndarray, loss: Any = None) -> np.ndarray | None:
@@ -136,20 +149,14 @@ def network_for(data: Any, choices: Mapping[str, Any]) -> Layer:
 def fit_choices(data: Any, choices: Mapping[str, Any], **fixed: Any) -> Fit:
     """One network with these choices, trained by `fit`.   fixed: further keywords of fit, which win"""
     fitting = {name: choices[name] for name in FITTING if name in choices} | fixed
-    if choices.get("learning_rate") is not None:
-        optimizer = as_minimizer(fitting.get("optimizer", "adam"))
-        if not isinstance(optimizer, Optimizer):
-            raise ConfigError(
-                f"learning_rate={choices['learning_rate']!r}: {optimizer!r} finds its steps itself: drop it"
-            )
-        fitting["optimizer"] = optimizer.with_rate(choices["learning_rate"])
     return fit(network_for(data, choices), data, **fitting)
 
 
 def count_for(data: Any, choices: Mapping[str, Any]) -> int:
     """The number of parameters of the network that the choices describe, on inputs like these."""
-    x = np.asarray(data[0])
-    return count_parameters(network_for(data, choices).build(Spec((2, *x.shape[1:]), np.dtype("float32")), 0))
+    x = data[0].to_numpy() if hasattr(data[0], "to_numpy") else data[0]
+    network = network_for(data, choices)
+    return count_parameters(network.build(take_rows(as_inputs(x, network, np.float32), np.s_[:2]), 0))
 
 
 def run_variant(parts: Parts, choices: Mapping[str, Any], seeds: Sequence[int]) -> Outcome:

@@ -27,7 +27,7 @@ def filled(network, x=X):
     return network.build(fl.spec(x[:2].shape, "float64"), 0)
 
 
-def with_history(train, validation=None, *, best=-1, reason="", rate=0.1):
+def with_history(train, validation=None, *, best=-1, reason="", ended="epochs", rate=0.1):
     """A fit with these losses; what the network is does not matter."""
     rows = [
         {"epoch": i, "learning_rate": rate, "train_loss": t, **({} if validation is None else {"validation_loss": v})}
@@ -35,7 +35,7 @@ def with_history(train, validation=None, *, best=-1, reason="", rate=0.1):
     ]
     model = fl.fit(fl.Sequential(fl.Dense(1)), (X, NUMBERS), epochs=0).model
     epochs = len(rows) - 1
-    return Fit(model, History(rows), reason or f"all {epochs} epochs are done", epochs if best < 0 else best)
+    return Fit(model, History(rows), reason or f"all {epochs} epochs are done", epochs if best < 0 else best, ended)
 
 
 # Broken models: the finding that each must give, and nothing else.
@@ -189,11 +189,21 @@ def test_a_sound_model_passes_in_silence(name):
         ([1.0, 0.5, 0.505, 0.51, 0.515], None, {}, []),  # small ones
         ([1.0, 1e-4, 2e-4, 4e-4, 8e-4], None, {}, []),  # small beside what was gained
         ([1.0, 2.0, 4.0, 8.0], None, {}, ["learning rate too high"]),
-        ([1.0, 0.9, 0.8], None, {"reason": "the loss is not finite in epoch 3"}, ["learning rate too high"]),
+        (
+            [1.0, 0.9, 0.8],
+            None,
+            {"reason": "the loss is not finite in epoch 3", "ended": "failed"},
+            ["learning rate too high"],
+        ),
         ([0.7, 0.3, 0.1, 0.01], [0.7, 0.5, 0.6, 0.9], {"best": 1}, ["overfit"]),  # went on too long
         ([0.7, 0.5, 0.1], [0.7, 0.6, 0.6], {}, ["overfit"]),  # most of the gain is not there
         ([0.7, 0.5, 0.4], [0.7, 0.55, 0.5], {}, []),
-        ([0.7, 0.5, 0.3, 0.1], [0.7, 0.5, 0.6, 0.9], {"best": 1, "reason": "validation loss has not improved"}, []),
+        (
+            [0.7, 0.5, 0.3, 0.1],
+            [0.7, 0.5, 0.6, 0.9],
+            {"best": 1, "reason": "it has not improved", "ended": "stopped"},
+            [],
+        ),
         ([9.0, 0.5], [3.0, 0.6], {}, []),  # the parts begin with different losses
         ([0.70, 0.69], [0.70, 0.70], {}, []),  # nothing to learn
         ([0.7, 0.3, 0.01], [0.7, 0.4, float("nan")], {"best": 1}, []),
@@ -325,3 +335,24 @@ def test_what_cannot_be_diagnosed_is_refused():
         fl.diagnose(X)
     with pytest.raises(ConfigError, match="there is no finding 'overfitted': did you mean 'overfit'"):
         fl.diagnose(*BROKEN["overfit"]())["overfitted"]
+
+
+def test_the_words_of_a_callback_are_no_evidence():
+    """Stopped in time with the best weights kept, whatever the callback calls it."""
+    losses = [1.0, 0.6, 0.3, 0.1], [1.0, 0.7, 0.5, 0.9]
+    for reason in ("all good", "enough", "the loss is not finite in my view"):
+        fit = with_history(*losses, best=2, reason=reason, ended="stopped")
+        assert overfit_or_diverged(fit) == []
+    assert overfit_or_diverged(with_history(*losses, best=2)) == ["overfit"]
+    assert overfit_or_diverged(with_history(*losses, best=2, ended="failed")) == ["learning rate too high"]
+
+
+def overfit_or_diverged(fit):
+    return [name for name in fl.diagnose(fit).names if name in ("overfit", "learning rate too high")]
+
+
+def test_a_network_of_numbers_and_codes_is_diagnosed():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 2)), np.stack([rng.integers(0, 3, 50), rng.integers(0, 4, 50)], axis=1)
+    fit = fl.fit(fl.Sequential(fl.ColumnEmbedding((3, 4), (2, 2)), fl.Dense(1)), (X, rng.integers(0, 2, 50)), epochs=2)
+    assert not fl.diagnose(fit, X)

@@ -12,7 +12,8 @@ import pytest
 
 import fallline as fl
 from fallline.core.errors import ConfigError
-from fallline.explain.drawing.boxes import CHARACTER, LONGEST, columns
+from fallline.core.lines import columns_of
+from fallline.explain.drawing.boxes import CHARACTER, LONGEST
 from fallline.explain.drawing.draw import MOST_NODES
 from fallline.explain.drawing.groups import Flow, Group, Wiring, grouped
 from fallline.explain.drawing.page import page
@@ -68,7 +69,7 @@ def test_texts_lie_in_their_boxes_and_neither_boxes_nor_edges_over_boxes(name, b
             x, y = float(text.get("x")), float(text.get("y"))
             middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
             assert left < middle_x + x
-            assert middle_x + x + columns(text.text) * CHARACTER < right
+            assert middle_x + x + columns_of(text.text) * CHARACTER < right
             assert top < middle_y + y < bottom
     for a, b in combinations(found, 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
@@ -102,8 +103,8 @@ def test_a_long_formula_is_cut_and_whole_when_hovered():
 
 
 def test_ideographs_are_twice_as_wide_and_accents_have_no_width():
-    assert columns("損失 = x") == 8
-    assert columns("a\u0302 = x") == 5
+    assert columns_of("損失 = x") == 8
+    assert columns_of("a\u0302 = x") == 5
 
 
 # Colours.
@@ -160,7 +161,7 @@ def test_the_legend_says_what_the_colours_mean_and_fits():
     texts = root.findall(f"{SVG}text")
     assert {"positive", "negative", "both", "∂c: derivative of c by the node"} <= {t.text for t in texts}
     for text in texts:
-        assert float(text.get("x")) + columns(text.text) * CHARACTER <= float(root.get("width"))
+        assert float(text.get("x")) + columns_of(text.text) * CHARACTER <= float(root.get("width"))
         assert float(text.get("y")) < float(root.get("height"))
 
 
@@ -276,8 +277,12 @@ def test_a_drawing_can_be_put_into_another_page():
     assert whole.count("<!doctype html>") == 1
 
 
-def test_saving_by_suffix(tmp_path):
+def test_saving_by_suffix(tmp_path, monkeypatch):
     traced = fl.trace(diamond, 1.0)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert traced.draw().save("~/home.HTML") == tmp_path / "home.HTML"
+    assert (tmp_path / "home.HTML").read_text(encoding="utf-8").startswith("<!")
     assert traced.draw(tmp_path / "graph.svg").svg == (tmp_path / "graph.svg").read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match=r"ends in \.svg or \.html"):
         traced.draw(tmp_path / "graph.png")

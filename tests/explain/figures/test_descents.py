@@ -35,7 +35,8 @@ def test_the_steps_lie_on_the_curve():
     assert marks_of(axes, ORANGE, "s") == [(0.0, 9.0)]
     words = words_of(figure)
     assert "start" in words
-    assert "step 15: 2.89, f = 0.0111" in words
+    end = 3 - 3 * 0.8**15  # each step of a rate of 0.1 leaves 1 - 2 · 0.1 of the distance
+    assert f"step 15: {end:.3g}, f = {(end - 3) ** 2:.3g}" in words
     assert "valley(w)" in words
 
 

@@ -11,22 +11,21 @@ import numpy as np
 import pytest
 
 from fallline.core.errors import ConfigError
+from fallline.explain.figures.contours import levels
 from fallline.explain.figures.figure import (
     BLUE,
     ZERO,
     dress,
     finish,
     jumps,
-    levels,
     limits,
     look,
-    mark,
     new_picture,
+    number_label,
     round_ticks,
-    say,
-    short,
     zero_lines,
 )
+from fallline.explain.figures.labels import mark, say
 from fallline.explain.figures.slope import plot_slope
 from tests.explain.figures.pictures import check_layout
 from tests.tolerance import assert_close
@@ -74,7 +73,7 @@ def test_a_notebook_shows_a_picture_of_150_dots_an_inch() -> None:
 
 
 def test_what_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"ends with \.png, \.svg, \.pdf, \.jpg; did you mean '\.svg'"):
+    with pytest.raises(ConfigError, match=r"a\.svgx: give a name that ends in \.png, \.svg, \.pdf or \.jpg$"):
         plot_slope(square, 1.0, path=tmp_path / "a.svgx")
     with pytest.raises(ConfigError, match=r"cannot write .*No such file or directory; choose another place"):
         plot_slope(square, 1.0, path=tmp_path / "no" / "a.png")
@@ -82,6 +81,13 @@ def test_what_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
         plot_slope(square, 1.0, path=tmp_path)  # a folder
     plot_slope(square, 1.0, path=tmp_path / "plain")
     assert (tmp_path / "plain").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    plot_slope(square, 1.0, path="~/a.PNG")
+    assert (tmp_path / "a.PNG").read_bytes().startswith(b"\x89PNG")
 
 
 def test_labels_find_a_place_beside_lines_and_each_other() -> None:
@@ -147,7 +153,7 @@ def test_ticks_and_numbers_are_written_plainly() -> None:
     shown = [tick.get_text() for tick in axes.get_xticklabels()]
     assert "0" in shown
     assert "−1e−06" in shown
-    assert short(-0.000123456) == "−0.0001235"
+    assert number_label(-0.000123456) == "−0.0001235"
 
 
 def test_finish_without_a_path_writes_nothing() -> None:

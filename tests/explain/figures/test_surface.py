@@ -17,7 +17,7 @@ from fallline.explain.figures.surface import plot_loss
 from fallline.train.model import Model
 from fallline.train.tabular import TableOptions, prepare
 from tests.explain.figures.pictures import check_layout, lines_of, marks_of, words_of
-from tests.tolerance import assert_close
+from tests.tolerance import TOL, assert_close
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 2))
@@ -153,7 +153,7 @@ def test_the_path_of_the_optimizer(fit):
     [way] = lines_of(axes, ORANGE)
     assert len(way) == 31
     lengths = np.linalg.norm(np.diff(fit.path, axis=0), axis=1)
-    assert (np.linalg.norm(np.diff(way, axis=0), axis=1) <= lengths + 1e-9).all()  # a shadow is never longer
+    assert (np.linalg.norm(np.diff(way, axis=0), axis=1) <= lengths + TOL["f64"]).all()  # a shadow is never longer
     assert tuple(way[0]) in marks_of(axes, INK, "s")
     assert tuple(way[-1]) in marks_of(axes, ORANGE)
     words = words_of(figure)
@@ -222,7 +222,16 @@ def test_a_table_brings_its_targets():
         ),
         ({"along": ("b", "b", "b")}, "along names 3 weights"),
         ({"along": ("w1", "W[0, 0]")}, "names one weight twice"),
-        ({"points": 2}, "at least 3"),
+        *(({"points": n}, f"points={n}: points must be a whole number of at least 3") for n in (2, 3.5, True, None)),
+        ({"seed": 1.5}, r"seed=1\.5: seed must be a whole number of at least 0"),
+        *(
+            ({"span": span, "along": along}, f"span={span}: span must be a finite number above 0, or left out")
+            for span in (-1, 0, np.nan, np.inf, True)
+            for along in ("b", "random")
+        ),
+        ({"span": (1, 2)}, r"span=\(1, 2\): span must be a finite number"),
+        ({"along": 3}, "along=3: give the name of a weight, two of them, 'path' or 'random'"),
+        ({"along": ()}, "along names 0 weights"),
         ({"model": fl.Dense(1)}, "a fitted model is needed, given Dense"),
     ],
 )
@@ -239,5 +248,16 @@ def test_rows_that_do_not_fit_are_told(linear):
         plot_loss(linear, X)
     with pytest.raises(DataError, match="X has 120 rows and y 3"):
         plot_loss(linear, X, LINE[:3])
+    with pytest.raises(DataError, match=r"X of shape \(0, 2\) has no rows"):
+        plot_loss(linear, X[:0], LINE[:0])
     with pytest.raises(ConfigError, match=r"the path has shape \(21, 2\), the network 3 weights"):
         main_lines(Landscape(linear.model, X, LINE), linear.path[:, :2])
+
+
+def test_of_very_many_rows_a_share_is_drawn_and_said():
+    rng = np.random.default_rng(0)
+    many = rng.normal(size=(2500, 2))
+    model = fl.fit(fl.Sequential(fl.Dense(1)), (many, many[:, 0]), epochs=1).model
+    figure = plot_loss(model, many, many[:, 0], along="w1")
+    shown = [text.get_text() for text in figure.findobj(match=lambda part: hasattr(part, "get_text"))]
+    assert any("2,000 of 2,500 rows" in text for text in shown)

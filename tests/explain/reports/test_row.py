@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import fallline as fl
@@ -362,3 +363,12 @@ def test_what_is_refused(model: Any, table: dict[str, Any], told: Any) -> None:
         told["Aeg"]
     with pytest.raises(ConfigError, match=r"no weights are called 'layers\.9\.W'"):
         told.open("layers.9.W")
+
+
+def test_labels_that_are_python_objects_are_followed():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 2))
+    labels = pd.Series(np.where(X[:, 0] > 0, "high", "low"), dtype=object)
+    model = fl.fit(fl.mlp((3,)), (X, labels), epochs=1).model
+    for y in (labels, labels.to_numpy(), labels.to_list()):
+        assert fl.explain_row(model, X, y, row=2).actual == labels[2]

@@ -275,3 +275,12 @@ def test_what_is_refused() -> None:
         fl.explain_step(network(), (X, y[:5]))
     with pytest.raises(ConfigError, match="takes a fitted model or a network, given int"):
         fl.explain_step(3, (X, y))
+
+
+def test_buffers_that_no_step_changes_are_not_called_normalisation():
+    X = np.random.default_rng(0).normal(size=(8, 2))
+    batch = (X, X[:, 0])
+    fixed = fl.explain_step(fl.Sequential(fl.RandomFourier(4), fl.Dense(1)), batch, loss="mse")
+    normed = fl.explain_step(fl.Sequential(fl.Dense(3), fl.BatchNorm(), fl.Dense(1)), batch, loss="mse")
+    assert "Normalisation" not in fixed.text(100)
+    assert "Normalisation" in normed.text(100)

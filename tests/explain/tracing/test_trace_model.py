@@ -224,8 +224,8 @@ def test_what_cannot_be_traced_is_answered():
     run = fl.fit(net(), (X, LABELS), epochs=1)
     with pytest.raises(ShapeError, match="the prediction for one row, given 40: pass one, or the targets too"):
         fl.trace(model, X)
-    with pytest.raises(ConfigError, match=r"given Fit: give its \.model"):
-        fl.trace(run, X)
+    assert_close(fl.trace(run, X, LABELS).goal.value, fl.trace(run.model, X, LABELS).goal.value, "exact")
+    assert fl.check_gradients(run, X[:3], LABELS[:3])
     with pytest.raises(ConfigError, match="a fitted model has its own"):
         fl.trace(model, X, LABELS, loss="bce")
     with pytest.raises(ConfigError, match="belongs to a layer, given function"):

@@ -10,14 +10,11 @@ import numpy as np
 
 from fallline.core.errors import ConfigError
 from fallline.core.listing import Listing
-from fallline.core.tree import leaves, records_in, with_leaves
+from fallline.core.tree import leaves
+from fallline.explain.calls import Call, layer_calls
 from fallline.explain.diagnosis.subject import Subject, subject_of
 from fallline.explain.reports.report import layer_text
-from fallline.graph.program import Program
-from fallline.graph.value import Value
-from fallline.nn.activations import Activation
 from fallline.nn.layer import Layer
-from fallline.nn.run import Run
 from fallline.train.response import slopes
 
 FLAT = 0.01  # a unit whose slope is below passes next to nothing of a gradient on
@@ -89,30 +86,12 @@ def listing(rows: Sequence[LayerFacts], n: int, *, with_gradient: bool) -> Listi
 
 def layer_facts(subject: Subject) -> list[LayerFacts]:
     """The facts of every innermost layer, once for each call."""
-    found, by_path = leaves(subject.network), dict(records_in(subject.network))
-    calls: list[tuple[str, Layer, Value]] = []
-
-    def look(params: dict[str, Any], x: Any) -> Any:
-        network = with_leaves(subject.network, params)
-        run = Run.of(network, record=True)
-        result = network(x, run)
-        calls.extend(call for call in run.calls or [] if _is_innermost(call[1]) and isinstance(call[2], Value))
-        return result
-
-    inputs = Program.of(look, found, subject.x).inputs
-    before = [_input_of(result, path) if isinstance(layer, Activation) else None for path, layer, result in calls]
-    wanted = [*(result for *_, result in calls), *(v for v in before if v is not None)]
-    values = iter(Program(inputs, wanted).run(*found.values(), *leaves(subject.x).values()))
-    results = [next(values) for _ in calls]
-    given = [None if v is None else next(values) for v in before]
     with np.errstate(all="ignore"):  # weights that have grown beyond all bounds are a finding, not a warning
-        return [
-            _facts(path, by_path[path] if leaves(layer) else layer, result, z, subject.gradients)
-            for (path, layer, _), result, z in zip(calls, results, given, strict=True)
-        ]
+        return [_facts(call, subject.gradients) for call in layer_calls(subject.network, subject.x)]
 
 
-def _facts(path: str, layer: Any, y: np.ndarray, z: np.ndarray | None, gradients: dict[str, np.ndarray]) -> LayerFacts:
+def _facts(call: Call, gradients: dict[str, np.ndarray]) -> LayerFacts:
+    path, layer, y, z = call
     own = [gradients[p] for p in (f"{path}.{name}".lstrip(".") for name in leaves(layer, "param")) if p in gradients]
     return LayerFacts(
         path,
@@ -124,26 +103,6 @@ def _facts(path: str, layer: Any, y: np.ndarray, z: np.ndarray | None, gradients
         float(np.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for g in own))) if own else None,
         sum(g.size for g in own),
     )
-
-
-def _is_innermost(layer: Layer) -> bool:
-    return not any(isinstance(part, Layer) and part is not layer for _, part in records_in(layer))
-
-
-def _input_of(result: Value, path: str) -> Value | None:
-    """What a layer without other inputs was given: the one node outside of it that its result is computed from."""
-    found, seen, stack = {}, set(), [result]
-    while stack:
-        node = stack.pop()
-        if id(node) in seen or node.op.name == "constant":
-            continue
-        seen.add(id(node))
-        inside = node.scope == path and node.op.name != "input"
-        if inside:
-            stack.extend(node.args)
-        elif node.op.name != "input" or not node.attrs["name"]:
-            found[id(node)] = node
-    return next(iter(found.values())) if len(found) == 1 else None
 
 
 __all__ = ["LayerFacts", "layer_facts", "layer_report", "listing"]

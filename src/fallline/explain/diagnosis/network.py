@@ -14,7 +14,7 @@ from fallline.explain.diagnosis.finding import Case, Check, Finding
 from fallline.explain.diagnosis.layers import LayerFacts, listing
 from fallline.explain.reports.report import Facts, array_text, layer_text
 from fallline.nn.layer import count_parameters
-from fallline.train.pair import has_weights, through
+from fallline.train.pair import has_weights, through, tried
 from fallline.train.response import Response
 
 SATURATED = 0.8  # of a layer's outputs; units that have learned to say yes or no come to about half
@@ -64,7 +64,12 @@ def _hidden(case: Case) -> list[LayerFacts]:
     """The layers between the first and the last weights; a step function is a finding of its own."""
     weighted = [i for i, row in enumerate(case.layers) if has_weights(row.layer)]
     between = case.layers[weighted[0] + 1 : weighted[-1]] if weighted else []
-    return [row for row in between if row.layer.differentiable]
+    return [row for row in between if has_weights(row.layer) or not _is_step(row)]
+
+
+def _is_step(row: LayerFacts) -> bool:
+    found = tried(row.layer)
+    return found is not None and found.is_step
 
 
 def _is_bounded(row: LayerFacts) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from unicodedata import combining, east_asian_width
 
 import numpy as np
 
+from fallline.core.lines import columns_of
 from fallline.core.numbers import number_text
 from fallline.explain.drawing.groups import Flow, Group
 
@@ -33,7 +33,7 @@ class Box:
     @property
     def width(self) -> float:
         mark = 2 if self.kind == "group" else 0
-        return max(columns(self.lines[0]) + mark, *map(columns, self.lines[1:])) * CHARACTER + 2 * PADDING
+        return max(columns_of(self.lines[0]) + mark, *map(columns_of, self.lines[1:])) * CHARACTER + 2 * PADDING
 
     @property
     def height(self) -> float:
@@ -47,11 +47,6 @@ def box_of(member: Node | Group, trace: Trace) -> Box:
 def symbol(goal: str) -> str:
     """What stands before a partial derivative: ∂J, and ∂ alone where the name is long."""
     return f"∂{goal}" if len(goal) <= 3 else "∂"
-
-
-def columns(text: str) -> int:
-    """The width of a text in characters: an ideograph is two wide, an accent none."""
-    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _node_box(node: Node, trace: Trace) -> Box:
@@ -120,9 +115,9 @@ def _brief(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    if columns(text) <= LONGEST:
+    if columns_of(text) <= LONGEST:
         return text
-    while columns(text) > LONGEST - 1:
+    while columns_of(text) > LONGEST - 1:
         text = text[:-1]
     return text + "…"
 

@@ -12,8 +12,10 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from fallline.core.errors import ConfigError
+from fallline.core.files import write_file
+from fallline.core.lines import columns_of
 from fallline.core.numbers import number_text
-from fallline.explain.drawing.boxes import CHARACTER, Box, box_of, columns, symbol
+from fallline.explain.drawing.boxes import CHARACTER, Box, box_of, symbol
 from fallline.explain.drawing.groups import Flow, Group, Level, Wiring, grouped
 from fallline.explain.drawing.layout import PASSAGE, Layout, place
 from fallline.explain.drawing.page import COLOURS, beside, page
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 MOST_NODES = 300  # a larger graph is drawn by its layers, and the middle of long rows as one box
 MOST_OPENED = 1500  # of a larger graph, the boxes that stand for a long row open once at most
 GAP, RISE, HEAD = 24.0, 38.0, 26.0  # between boxes, between ranks, height of the title of an open group
+SUFFIXES = (".svg", ".html")
 HINT = "point at a node, or step to it with the Tab key"
 
 
@@ -53,14 +56,11 @@ class Drawing:
 
     def save(self, path: str | Path) -> Path:
         """Writes .svg or .html, by the suffix."""
-        path = Path(path)
-        if path.suffix not in (".svg", ".html"):
-            raise ConfigError(f"cannot draw to {path}: give a name that ends in .svg or .html")
-        try:
-            path.write_text(self.svg if path.suffix == ".svg" else self.html, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"cannot write {path}: {error.strerror}") from None
-        return path
+
+        def write(found: Path) -> None:
+            found.write_text(self.svg if found.suffix.lower() == ".svg" else self.html, encoding="utf-8")
+
+        return write_file(path, SUFFIXES, write)
 
     def _repr_html_(self) -> str:
         return self.svg
@@ -151,7 +151,7 @@ class _Sketch:
                 inner[i] = len(levels)
                 children[i], anchor = self._inside(member, level, layout, i)
                 content = self._opened(children[i], levels, runs + (not member.is_layer))
-                levels[inner[i]] |= {"title": round(columns(member.title) * CHARACTER + 42), "port": anchor}
+                levels[inner[i]] |= {"title": round(columns_of(member.title) * CHARACTER + 42), "port": anchor}
                 parts.append(f'<g class="fold" data-slot="{i}" {_at(layout, i)}>{_fold(member, box, content)}</g>')
             else:
                 focus = f'tabindex="0" role="img" data-slot="{i}" {_at(layout, i)}'
@@ -223,7 +223,7 @@ def _record(level: Level, layout: Layout, inner: list[int], lines: list[Any]) ->
 
 def _fold(group: Group, box: Box, content: str) -> str:
     """A box that opens: its folded shape, and the frame with its title that takes its place."""
-    wide = columns(group.title) * CHARACTER
+    wide = columns_of(group.title) * CHARACTER
     return (
         '<g class="node group folded" tabindex="0" role="button" aria-expanded="false">'
         f'{box_shape(box, opens=True)}</g><g class="opened"><rect class="frame" rx="8"/>'

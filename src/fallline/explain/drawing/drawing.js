@@ -219,4 +219,7 @@ for (const [name, action] of Object.entries(tools)) {
   drawing.querySelector(".tools").append(button);
 }
 show();
+if (svg.viewBox.baseVal.width > view.clientWidth) {  // a little too wide: shrunk; much too wide: scrolled
+  scale(Math.max(0.6, (view.clientWidth - 2) / svg.viewBox.baseVal.width));
+}
 centre();

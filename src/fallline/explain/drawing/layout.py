@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fallline.explain.drawing.order import SWEEPS, Near, Rows, ordered
+from fallline.explain.drawing.crossings import SWEEPS, Near, Rows, ordered
 
 PASSAGE = (8.0, 0.0)  # width and height of the place where an edge passes a rank
 

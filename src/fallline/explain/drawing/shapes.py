@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import log10
 
-from fallline.explain.drawing.boxes import CHARACTER, LINE, PADDING, Box, columns, symbol
+from fallline.core.lines import columns_of
+from fallline.explain.drawing.boxes import CHARACTER, LINE, PADDING, Box, symbol
 from fallline.explain.drawing.groups import Flow
 
 DECADES = 4  # powers of ten from the thinnest to the thickest line
@@ -75,7 +76,7 @@ def legend(goal: str, x: float, y: float) -> str:
 
 def legend_size(goal: str) -> tuple[float, float]:
     """Width and height of the legend."""
-    return max(3 * 48 + 23 * CHARACTER, *(columns(text) * CHARACTER for text in _words(goal))), 4 * LINE + 12
+    return max(3 * 48 + 23 * CHARACTER, *(columns_of(text) * CHARACTER for text in _words(goal))), 4 * LINE + 12
 
 
 def _words(goal: str) -> tuple[str, str, str]:

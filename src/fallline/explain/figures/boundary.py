@@ -14,27 +14,24 @@ from fallline.core.errors import ConfigError, DataError
 from fallline.core.views import VIEWS
 from fallline.data.cells import number_values
 from fallline.data.table import read_table
+from fallline.explain.figures.contours import PALE, RISING, around, both_sides, color_scale, levels
 from fallline.explain.figures.figure import (
     COLORS,
     INK,
     LINE,
     MARKERS,
     ORANGE,
-    PALE,
-    RISING,
     SKY,
     TEXT,
-    both_sides,
-    color_scale,
     dress,
     finish,
-    legend_above,
-    levels,
+    frame,
     look,
     new_picture,
     round_ticks,
 )
-from fallline.explain.figures.landscape import model_of
+from fallline.explain.figures.given import model_of
+from fallline.explain.figures.labels import legend_above
 from fallline.train.examples import class_codes, column_names, finite_targets
 from fallline.train.model import Model
 
@@ -95,7 +92,7 @@ def plot_boundary(model: Any, X: Any, y: Any = None, *, path: str | Path | None 
             _shade_classes(axes, found, plane)
         if found.classes:
             _draw_classes(axes, found, plane.rows, targets)
-        frame(axes, plane)
+        frame(axes, *plane.axes)
         return finish(figure, path)
 
 
@@ -109,9 +106,7 @@ def plane_around(model: Model, X: Any, points: int) -> Plane:
         raise ConfigError(
             f"the model has {rows.shape[1]} inputs, a plane has two: train one on two columns, or look at single rows"
         )
-    ends = [(float(np.nanmin(column)), float(np.nanmax(column))) for column in rows.T]
-    rooms = [MARGIN * (high - low) or 1.0 for low, high in ends]
-    axes = tuple(np.linspace(a - r, b + r, points) for (a, b), r in zip(ends, rooms, strict=True))
+    axes = tuple(around(column, points, MARGIN) for column in rows.T)
     across = np.meshgrid(*axes)  # (points of axis 1, points of axis 0)
     columns = [a.ravel() for a in across]
     places: Any = np.stack(columns, axis=1)
@@ -255,12 +250,4 @@ def _some(n: int) -> np.ndarray:
     return np.arange(n) if n <= MOST_ROWS else np.sort(np.random.default_rng(0).choice(n, MOST_ROWS, replace=False))
 
 
-def frame(axes: Axes, plane: Plane) -> None:
-    """Limits at the ends of the grid, round ticks."""
-    axes.set_xlim(plane.axes[0][0], plane.axes[0][-1])
-    axes.set_ylim(plane.axes[1][0], plane.axes[1][-1])
-    round_ticks(axes.xaxis)
-    round_ticks(axes.yaxis)
-
-
-__all__ = ["Plane", "frame", "plane_around", "plot_boundary"]
+__all__ = ["Plane", "plane_around", "plot_boundary"]

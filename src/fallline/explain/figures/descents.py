@@ -13,28 +13,24 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from fallline.core.errors import ConfigError
 from fallline.core.views import VIEWS
+from fallline.explain.figures.contours import around, draw_contours
 from fallline.explain.figures.figure import (
     BLUE,
     COLORS,
     INK,
     LINE,
     ORANGE,
-    RISING,
     SKY,
     TEXT,
-    color_scale,
     dress,
     finish,
-    legend_above,
-    levels,
     limits,
     look,
-    mark,
     new_picture,
+    number_label,
     round_ticks,
-    say,
-    short,
 )
+from fallline.explain.figures.labels import legend_above, mark, say
 from fallline.explain.figures.slope import names_of
 from fallline.train.descent import Descent
 from fallline.train.learning_rate import RateReport
@@ -105,7 +101,7 @@ def _say_rates(axes: Axes, report: RateReport, tried: Mapping[float, float]) -> 
     for (x, y), color, _ in told:
         mark(axes, x, y, color)
     for place, color, words in told:
-        say(axes, f"{words} {short(place[0], 3)}", place, color)
+        say(axes, f"{words} {number_label(place[0], 3)}", place, color)
 
 
 VIEWS.add("descent", plot_descent)
@@ -155,14 +151,8 @@ def _end_text(way: Descent, x: np.ndarray, y: np.ndarray) -> str:
     if len(x) < len(way.path):
         return f"step {len(x) - 1}, then far away"
     if way.path[0].size == 1:
-        return f"step {way.steps}: {short(float(x[-1]), 3)}, f = {short(float(y[-1]), 3)}"
-    return f"step {way.steps}: f = {short(float(way.values[-1]), 3)}"
-
-
-def _around(places: np.ndarray, points: int) -> np.ndarray:
-    low, high = float(places.min()), float(places.max())
-    room = MARGIN * (high - low) or 1.0
-    return np.linspace(low - room, high + room, points)
+        return f"step {way.steps}: {number_label(float(x[-1]), 3)}, f = {number_label(float(y[-1]), 3)}"
+    return f"step {way.steps}: f = {number_label(float(way.values[-1]), 3)}"
 
 
 def _on_curve(f: Callable[..., Any], ways: dict[str, Descent]) -> Figure:
@@ -171,7 +161,7 @@ def _on_curve(f: Callable[..., Any], ways: dict[str, Descent]) -> Figure:
     axes = dress(figure.add_subplot(), f"{name}({variable})", variable)
     seen = {label: _seen(way) for label, way in ways.items()}
     places = np.concatenate([way.path[: seen[label]].ravel() for label, way in ways.items()])
-    grid = _around(places[np.isfinite(places)], POINTS)
+    grid = around(places[np.isfinite(places)], POINTS, MARGIN)
     first = next(iter(ways.values()))
     value = _looks(f, first.path[0].shape, first.noisy)
     curve = np.array([value(np.array([w])) for w in grid])
@@ -194,19 +184,11 @@ def _on_contours(f: Callable[..., Any], ways: dict[str, Descent]) -> Figure:
     seen = {label: _seen(way) for label, way in ways.items()}
     places = np.concatenate([way.path[: seen[label]].reshape(-1, 2) for label, way in ways.items()])
     places = places[np.isfinite(places).all(axis=1)]
-    u, v = (_around(places[:, i], CELLS) for i in (0, 1))
+    u, v = (around(places[:, i], CELLS, MARGIN) for i in (0, 1))
     first = next(iter(ways.values()))
     value = _looks(f, first.path[0].shape, first.noisy)
     grid = np.array([[value(np.array([a, b])) for a in u] for b in v])
-    steps, norm, ticks = levels(grid, max(float(way.values[0]) for way in ways.values()))
-    shown = np.clip(grid, steps[0], None)
-    shades = axes.contourf(u, v, shown, steps, norm=norm, cmap=RISING, extend="max")
-    axes.contour(u, v, shown, steps, colors="white", linewidths=0.4, alpha=0.7)
-    axes.set_xlim(u[0], u[-1])
-    axes.set_ylim(v[0], v[-1])
-    round_ticks(axes.xaxis)
-    round_ticks(axes.yaxis)
-    color_scale(figure, shades, axes, ticks)
+    draw_contours(figure, axes, u, v, grid, max(float(way.values[0]) for way in ways.values()))
     _draw_ways(axes, {label: (way, tuple(way.path[: seen[label]].reshape(-1, 2).T)) for label, way in ways.items()})
     return figure
 

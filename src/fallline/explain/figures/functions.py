@@ -21,7 +21,6 @@ from fallline.core.record import as_record, fields_of, record_class, records_of
 from fallline.core.registry import nearest, plain_name
 from fallline.core.spec import Spec
 from fallline.core.views import VIEWS
-from fallline.explain.figures.costs import draw_loss
 from fallline.explain.figures.figure import (
     BLUE,
     INK,
@@ -34,13 +33,13 @@ from fallline.explain.figures.figure import (
     jumps,
     limits,
     look,
-    mark,
     new_picture,
+    number_label,
     round_ticks,
-    say,
-    short,
     zero_lines,
 )
+from fallline.explain.figures.labels import mark, say
+from fallline.explain.figures.losses import draw_loss
 from fallline.losses.links import LINKS
 from fallline.losses.loss import Loss
 from fallline.nn.activations import Activation
@@ -237,7 +236,7 @@ def _as_text(number: float) -> str:
     """1/4 for 0.25, else four digits."""
     fraction = Fraction(number).limit_denominator(6)
     exact = fraction.denominator != 5 and abs(float(fraction) - number) < 1e-9
-    return str(fraction) if exact else short(number)
+    return str(fraction) if exact else number_label(number)
 
 
 def _headings(axes: Axes, shown: Shown) -> None:
@@ -263,7 +262,7 @@ def formula_text(text: str) -> str:
     """A fact as one reads it in print: without the words after ";" unless they define a name, with ≤ and −."""
     main, _, rest = text.partition(";")
     text = text if re.match(r"\s*\S+ = ", rest) else main
-    text = re.sub(r"\d+\.\d{6,}", lambda number: short(float(number[0])), text)
+    text = re.sub(r"\d+\.\d{6,}", lambda number: number_label(float(number[0])), text)
     for plain, printed in (("<=", "≤"), (">=", "≥"), ("->", "→"), ("-", "−")):
         text = text.replace(plain, printed)
     return text

@@ -10,18 +10,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fallline.core.errors import ConfigError, DataError, UnknownNameError
+from fallline.core.errors import ConfigError, UnknownNameError
 from fallline.core.tree import leaves, map_leaves, with_leaves
-from fallline.data.table import read_table
+from fallline.explain.figures.given import rows_of
 from fallline.graph.program import Program
 from fallline.nn.run import Run
 from fallline.ops.composite import mean
-from fallline.train.examples import n_rows
-from fallline.train.model import Model, encode_targets, mean_loss, score_rows
+from fallline.train.examples import take_rows
+from fallline.train.model import Model, mean_loss, score_rows
 from fallline.train.step import gradients_of, row_losses
 from fallline.train.trail import flattened, joined
 
 SHOWN = 8  # weights that a message lists
+MOST_ROWS = 2000  # whose mean stands for that of all, as a plane takes the loss some 1700 times
 
 
 class Line(NamedTuple):
@@ -44,7 +45,12 @@ class Landscape:
 
     def __init__(self, model: Model, X: Any, y: Any = None):
         self.model = replace(model, network=_doubled(model.network))
-        self.x, self.y = rows_of(self.model, X, y)
+        x, targets = rows_of(self.model, X, y)
+        self.n_given = len(targets)
+        drawn = np.arange(self.n_given)
+        if self.n_given > MOST_ROWS:
+            drawn = np.sort(np.random.default_rng(0).choice(self.n_given, MOST_ROWS, replace=False))
+        self.x, self.y = take_rows(x, drawn), targets[drawn]
         self.params = leaves(self.model.network, "param")
         if not self.params:
             raise ConfigError("the network has no weights: there is nothing to move along")
@@ -128,27 +134,6 @@ class Landscape:
         return UnknownNameError(f"no weight is called {name!r}: write one of {shown}")
 
 
-def rows_of(model: Model, X: Any, y: Any = None) -> tuple[Any, np.ndarray]:
-    """The inputs and the encoded targets of rows: X and y, one pair (X, y), or a table that holds its targets."""
-    if y is None and isinstance(X, (tuple, list)) and len(X) == 2 and model.columns is None:
-        X, y = X
-    if y is None and model.columns is None:
-        raise DataError("the targets are missing: pass X and y")
-    x = model.inputs(X)
-    encoded = encode_targets(model.loss, model.target, read_table(X) if y is None else y, model.dtype)
-    if n_rows(x) != len(encoded):
-        raise DataError(f"X has {n_rows(x)} rows and y {len(encoded)}: they must have equally many")
-    return x, encoded
-
-
-def model_of(given: Any) -> Model:
-    """The model of a Fit, or the model itself."""
-    found = getattr(given, "model", given)
-    if not isinstance(found, Model):
-        raise ConfigError(f"a fitted model is needed, given {type(given).__name__}: pass fl.fit(...) or its .model")
-    return found
-
-
 def entry_name(path: str, index: Sequence[object]) -> str:
     """layers.0.W[0, 1]"""
     return f"{path}[{', '.join(map(str, index))}]" if index else path
@@ -226,4 +211,4 @@ def _example(path: str, shape: tuple[int, ...]) -> str:
     return entry_name(path, [f"0…{n - 1}" if n > 1 else 0 for n in shape])
 
 
-__all__ = ["Landscape", "Line", "entry_name", "main_lines", "model_of", "random_lines", "rows_of"]
+__all__ = ["Landscape", "Line", "entry_name", "main_lines", "random_lines"]

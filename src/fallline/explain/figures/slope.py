@@ -21,12 +21,11 @@ from fallline.explain.figures.figure import (
     finish,
     limits,
     look,
-    mark,
     new_picture,
+    number_label,
     round_ticks,
-    say,
-    short,
 )
+from fallline.explain.figures.labels import mark, say
 
 POINTS = 401
 REACH = 0.75  # of |w|: how far to both sides the curve is drawn, at least 1
@@ -71,7 +70,7 @@ def plot_slope(
         for x, y in zip(at, values, strict=True):
             mark(axes, x, y, ORANGE)
         for x, y, slope in zip(at, values, slopes, strict=True):
-            say(axes, f"slope {short(slope)}\nat {variable} = {short(x)}", (x, y), ORANGE)
+            say(axes, f"slope {number_label(slope)}\nat {variable} = {number_label(x)}", (x, y), ORANGE)
         return finish(figure, path)
 
 

@@ -12,25 +12,24 @@ from matplotlib.figure import Figure
 
 from fallline.core.errors import ConfigError
 from fallline.core.views import VIEWS
+from fallline.explain.figures.contours import around, draw_contours
 from fallline.explain.figures.figure import (
     BLUE,
     INK,
     LINE,
     ORANGE,
-    RISING,
-    color_scale,
     dress,
     finish,
-    levels,
     limits,
     look,
-    mark,
     new_picture,
+    number_label,
     round_ticks,
-    say,
-    short,
 )
-from fallline.explain.figures.landscape import Landscape, Line, main_lines, model_of, random_lines
+from fallline.explain.figures.given import check_length, model_of
+from fallline.explain.figures.labels import mark, say
+from fallline.explain.figures.landscape import Landscape, Line, main_lines, random_lines
+from fallline.train.fit import whole_number
 
 POINTS = 41  # of each axis of a plane; a line has ten times as many
 FARTHEST = 32.0  # how far a line goes at most to either side while the loss stays flat
@@ -59,14 +58,16 @@ def plot_loss(
             "random": two random directions, scaled to the weights of each unit (Li et al. 2018, arXiv:1712.09913)
             None: "path" where the Fit has one, else "random"
     span    how far to either side, in units of the axis; by default until the loss has clearly risen
-    points  of each axis of a plane: the loss of all rows is computed points² times
+    points  of each axis of a plane: the loss is computed points² times, of many rows that of 2000 drawn at random
     path    where to write the picture; the suffix names the format (.png, .svg, .pdf, .jpg)
     """
-    if points < 3:
-        raise ConfigError(f"points={points}: at least 3 are needed to draw anything")
+    points = whole_number("points", points, 3)
+    seed = whole_number("seed", seed, 0)
+    check_length("span", span)
     land = Landscape(model_of(model), X, y)
     trail = getattr(model, "path", None)
-    along = along or ("path" if trail is not None else "random")
+    if along is None:
+        along = "path" if trail is not None else "random"
     if along == "path" and trail is None:
         raise ConfigError(
             f"along='path' needs the weights of every epoch, which this {type(model).__name__} has not: "
@@ -79,6 +80,8 @@ def plot_loss(
             return finish(_draw_plane(land, random_lines(land, seed), [span or 1.0] * 2, points), path)
         if isinstance(along, str):
             return finish(_draw_line(land, land.axis(along), span, points), path)
+        if not isinstance(along, (tuple, list)):
+            raise ConfigError(f"along={along!r}: give the name of a weight, two of them, 'path' or 'random'")
         if len(along) != 2:
             raise ConfigError(f"along names {len(along)} weights: give one, or two for a plane")
         lines = [land.axis(name) for name in along]
@@ -120,9 +123,10 @@ def _draw_line(land: Landscape, line: Line, span: float | None, points: int) -> 
     lowest = int(np.argmin(losses))
     if 0 < lowest < len(at) - 1 and abs(moves[lowest]) > 0.03 * reach:
         mark(axes, at[lowest], losses[lowest], INK, "v", 6)
-        say(axes, f"least {short(losses[lowest])} at {short(at[lowest], 3)}", (at[lowest], losses[lowest]))
+        words = f"least {number_label(losses[lowest])} at {number_label(at[lowest], 3)}"
+        say(axes, words, (at[lowest], losses[lowest]))
     mark(axes, line.origin, here, ORANGE)
-    words = f"now {short(line.origin)}: loss {short(here)}, slope {short(slope, 3)}"
+    words = f"now {number_label(line.origin)}: loss {number_label(here)}, slope {number_label(slope, 3)}"
     say(axes, words, (line.origin, here), ORANGE)
     return figure
 
@@ -136,9 +140,9 @@ def _draw_plane(land: Landscape, lines: Sequence[Line], reach: Sequence[float], 
     if 0 < low[0] < points - 1 and 0 < low[1] < points - 1 and losses[low] < here * (1 - 1e-3):
         x, y = lines[0].origin + u[low[1]], lines[1].origin + v[low[0]]
         mark(axes, x, y, INK, "v", 6)
-        say(axes, f"least {short(float(losses[low]))}", (x, y))
+        say(axes, f"least {number_label(float(losses[low]))}", (x, y))
     mark(axes, lines[0].origin, lines[1].origin, ORANGE)
-    say(axes, f"now {short(here)}", (lines[0].origin, lines[1].origin), ORANGE)
+    say(axes, f"now {number_label(here)}", (lines[0].origin, lines[1].origin), ORANGE)
     return figure
 
 
@@ -146,7 +150,7 @@ def _draw_path(land: Landscape, path: np.ndarray, points: int) -> Figure:
     """The plane through the model's weights that the path leaves least, and the path's shadow on it."""
     lines = main_lines(land, path)
     places = (path - land.weights) @ np.stack([line.step for line in lines]).T  # (points, 2)
-    u, v = (_around(places[:, i], points) for i in (0, 1))
+    u, v = (around(places[:, i], points, MARGIN) for i in (0, 1))
     losses = _grid(land, land.weights, lines, u, v)
     start = land.loss_at(path[0])
     figure, axes = _contours(land, lines, u, v, losses, start)
@@ -156,20 +160,13 @@ def _draw_path(land: Landscape, path: np.ndarray, points: int) -> Figure:
     mark(axes, x[0], y[0], INK, "s", 6)
     mark(axes, x[-1], y[-1], ORANGE, "o", 8)
     last = len(path) - 1
-    say(axes, f"start: {short(start)}", (x[0], y[0]))
+    say(axes, f"start: {number_label(start)}", (x[0], y[0]))
     kept = int(np.argmin(np.abs(path - land.weights).sum(axis=1)))
-    say(axes, f"epoch {last}: {short(land.loss_at(path[-1]))}", (x[-1], y[-1]), ORANGE)
+    say(axes, f"epoch {last}: {number_label(land.loss_at(path[-1]))}", (x[-1], y[-1]), ORANGE)
     if kept != last:
         mark(axes, x[kept], y[kept], INK, "D", 6)
-        say(axes, f"kept, epoch {kept}: {short(land.loss_at(path[kept]))}", (x[kept], y[kept]))
+        say(axes, f"kept, epoch {kept}: {number_label(land.loss_at(path[kept]))}", (x[kept], y[kept]))
     return figure
-
-
-def _around(places: np.ndarray, points: int) -> np.ndarray:
-    """A grid that holds all places with some room."""
-    low, high = float(places.min()), float(places.max())
-    room = MARGIN * (high - low) or 1.0
-    return np.linspace(low - room, high + room, points)
 
 
 def _grid(land: Landscape, w: np.ndarray, lines: Sequence[Line], u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -183,21 +180,17 @@ def _contours(
     """Filled contours with a scale beside them.   seen: a loss that the levels must reach"""
     figure = new_picture(5.0, 6.6)
     axes = dress(figure.add_subplot(), _title(land), lines[0].label, lines[1].label, grid="")
-    steps, norm, ticks = levels(losses, seen)
-    shown = np.clip(losses, steps[0], None)
-    x, y = lines[0].origin + u, lines[1].origin + v
-    shades = axes.contourf(x, y, shown, steps, norm=norm, cmap=RISING, extend="max")
-    axes.contour(x, y, shown, steps, colors="white", linewidths=0.4, alpha=0.7)
-    axes.set_xlim(x[0], x[-1])
-    axes.set_ylim(y[0], y[-1])
-    round_ticks(axes.xaxis)
-    round_ticks(axes.yaxis)
-    color_scale(figure, shades, axes, ticks)
+    draw_contours(figure, axes, lines[0].origin + u, lines[1].origin + v, losses, seen)
     return figure, axes
 
 
 def _title(land: Landscape) -> str:
-    return f"mean loss ({type(land.model.loss).__name__}), {len(land.y):,} rows"
+    return f"mean loss ({type(land.model.loss).__name__}), {_rows(land)}"
+
+
+def _rows(land: Landscape) -> str:
+    n = len(land.y)
+    return f"{n:,} rows" if n == land.n_given else f"{n:,} of {land.n_given:,} rows"
 
 
 __all__ = ["plot_loss"]

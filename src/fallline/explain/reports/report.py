@@ -187,8 +187,8 @@ def layer_text(layer: Layer) -> str:
     """A layer's settings without its arrays, and without how they began, which matters no more."""
     made: Record = recipe_of(layer)
     for field in fields_of(made):
-        if field.name == "init":
-            made = made.replace(init=field.default)
+        if field.name.endswith("init"):
+            made = made.replace(**{field.name: field.default})
     return repr(made)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fallline.core.errors import ConfigError, DataError
 from fallline.core.listing import Listing
-from fallline.core.numbers import number_text
+from fallline.core.numbers import number_text, plain
 from fallline.core.registry import nearest
 from fallline.core.tree import leaves, records_in
 from fallline.data.cells import number_values
@@ -44,7 +44,7 @@ class Goal(NamedTuple):
     code: int | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RowExplanation(Report):
     """One row through a fitted model.
 
@@ -82,7 +82,7 @@ class RowExplanation(Report):
     @cached_property
     def prediction(self) -> Any:
         """The predicted class, or number in the target's unit."""
-        return self.model.predicted(self.scores)[0].item()
+        return plain(self.model.predicted(self.scores)[0])
 
     @cached_property
     def probabilities(self) -> dict[Any, float]:
@@ -267,14 +267,14 @@ def _target(model: Model, one: Any) -> Any:
     if not isinstance(one, Table) or name not in one.names or one.column(name)[0] is None:
         return None
     found = model.target.encode(one)
-    return model.target.decode(found)[0].item() if model.classes else float(number_values(one.column(name))[0])
+    return plain(model.target.decode(found)[0]) if model.classes else float(number_values(one.column(name))[0])
 
 
 def _nth(y: Any, row: int, rows: int) -> Any:
     targets = as_targets(y)
     if targets.ndim == 0 or len(targets) != rows:
         raise DataError(f"X has {rows:,} rows and y has shape {targets.shape}: give one target for each row of X")
-    return targets[row].item() if targets.ndim == 1 else targets[row]
+    return plain(targets[row]) if targets.ndim == 1 else targets[row]
 
 
 def _layer_dict(path: str, layer: Layer, node: Node) -> dict[str, Any]:
@@ -289,8 +289,8 @@ def _layer_dict(path: str, layer: Layer, node: Node) -> dict[str, Any]:
 
 
 def _rows(listing: Listing) -> list[dict[str, Any]]:
-    plain = ([c.item() if isinstance(c, np.generic) else c for c in cells] for cells in listing.columns.values())
-    return [dict(zip(listing.columns, row, strict=True)) for row in zip(*plain, strict=True)]
+    columns = ([plain(c) for c in cells] for cells in listing.columns.values())
+    return [dict(zip(listing.columns, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 __all__ = ["Goal", "Input", "RowExplanation", "explain_row"]

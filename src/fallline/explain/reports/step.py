@@ -96,7 +96,7 @@ class OneStep:
         return float(sum(np.sum(g * d) for g, d in pairs))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StepExplanation(Report):
     """One step or several on one batch, under the six headings forward, cost, gradients, update, new cost, repeat.
 

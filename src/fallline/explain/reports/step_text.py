@@ -61,7 +61,8 @@ def _forward(told: StepExplanation, one: OneStep) -> list[Any]:
     remarks = []
     if any(isinstance(part, Dropout) and part.rate for _, part in records_in(told.start.network)):
         remarks.append(f"Dropout is on, as in training: what it drops follows from seed {told.seed} and the step.")
-    if leaves(told.start.network, "buffer"):
+    old, new = leaves(told.start.network, "buffer"), leaves(told.model.network, "buffer")
+    if any(not np.array_equal(old[path], new[path]) for path in old):
         remarks.append("Normalisation uses the batch's own mean and spread, as in training.")
     return ["Each layer reads what the one before it gave.", *remarks, facts]
 
@@ -175,6 +176,8 @@ def _remark(told: StepExplanation, one: OneStep) -> list[str]:
     """How far the prediction of first order holds, and for gradient descent which rates would still go down."""
     if not (math.isfinite(one.new_cost) and math.isfinite(one.cost)):
         return ["The cost is not finite: the step was too long, or the batch or the weights hold a value that is not."]
+    if not one.predicted and one.norm:
+        return ["Nothing moved: the learning rate is 0, or so small that the weights' digits do not show it."]
     if not one.predicted:
         return ["The gradient is 0: a minimum, a maximum or a flat place, which gradient descent does not leave."]
     beyond = one.change - one.predicted

@@ -33,6 +33,7 @@ from fallline.ops.composite import mean
 from fallline.train.examples import as_inputs, n_rows
 from fallline.train.model import Model
 from fallline.train.step import row_losses, row_scores
+from fallline.train.trainer import Fit
 
 _LIBRARY = str(Path(fallline.__file__).parent / "_")[:-1]  # with the separator at its end
 
@@ -59,6 +60,7 @@ class Captured(NamedTuple):
 
 def capture(f: Any, inputs: Sequence[Any], loss: Any = None) -> Captured:
     """What `fl.trace` was given, as a program; see there."""
+    f = f.model if isinstance(f, Fit) else f
     if isinstance(f, Model):
         if loss is not None:
             raise ConfigError(f"loss={loss!r}: a fitted model has its own ({f.loss!r}); leave it out")
@@ -69,10 +71,7 @@ def capture(f: Any, inputs: Sequence[Any], loss: Any = None) -> Captured:
     if isinstance(f, Layer):
         return of_layer(f, inputs)
     if not callable(f):
-        hint = ": give its .model" if isinstance(getattr(f, "model", None), Model) else ""
-        raise ConfigError(
-            f"trace takes a function of ops, a filled layer or a fitted model, given {type(f).__name__}{hint}"
-        )
+        raise ConfigError(f"trace takes a function of ops, a filled layer or a fitted model, given {type(f).__name__}")
     return of_function(f, inputs)
 
 

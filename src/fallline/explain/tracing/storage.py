@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KEPT, PRESENT = "kept for the backward pass", "inputs, which are there anyway"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MemoryReport(Listing):
     """The values that the partial derivatives read, a row each.
 

@@ -255,6 +255,9 @@ class Trace:
     def __str__(self) -> str:
         return str(self.table())
 
+    def __repr__(self) -> str:  # what a prompt shows
+        return str(self)
+
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
 

@@ -31,8 +31,8 @@ from fallline.explain.figures.figure import (
     look,
     new_picture,
     round_ticks,
-    spread,
 )
+from fallline.explain.figures.labels import spread
 from fallline.train.history import History
 from fallline.train.metrics import METRICS, metric_label
 

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fallline.core.errors import DataError
-from fallline.explain.figures.curves import plot_history
-from fallline.explain.figures.figure import DPI, WIDTH, spread
+from fallline.explain.figures.figure import DPI, WIDTH
+from fallline.explain.figures.history import plot_history
+from fallline.explain.figures.labels import spread
 from fallline.train.history import History
 from tests.tolerance import TOL, assert_close
 
@@ -131,8 +132,8 @@ def test_no_text_lies_on_another_or_outside_the_picture() -> None:
 @given(st.lists(st.floats(-50, 150), min_size=1, max_size=5).map(sorted))
 def test_spread_keeps_the_distance_and_moves_little(wanted: list[float]) -> None:
     placed = spread(wanted, 10.0, 0.0, 100.0)
-    assert all(b - a >= 10.0 - TOL["f64"] * 100 for a, b in itertools.pairwise(placed))
-    assert all(0.0 <= p <= 100.0 + TOL["f64"] * 100 for p in placed)
+    assert all(b - a >= 10.0 - TOL["run"] for a, b in itertools.pairwise(placed))
+    assert all(0.0 <= p <= 100.0 + TOL["run"] for p in placed)
     free = np.diff(wanted, prepend=-math.inf, append=math.inf)
     if all(0 <= w <= 100 for w in wanted) and (free[1:-1] >= 10.0).all():
         assert_close(placed, wanted)

@@ -11,28 +11,24 @@ from matplotlib.figure import Figure
 
 from fallline.core.errors import ConfigError, UnknownNameError
 from fallline.core.registry import nearest
-from fallline.core.tree import records_in
 from fallline.core.views import VIEWS
-from fallline.explain.figures.boundary import Plane, frame, plane_around
+from fallline.explain.calls import layer_calls
+from fallline.explain.figures.boundary import Plane, plane_around
+from fallline.explain.figures.contours import TWO_SIDED, both_sides, color_scale
 from fallline.explain.figures.figure import (
     BLUE,
     INK,
     LINE,
     TEXT,
-    TWO_SIDED,
-    both_sides,
-    color_scale,
     dress,
     finish,
+    frame,
     limits,
     look,
     new_picture,
     round_ticks,
 )
-from fallline.explain.figures.landscape import model_of
-from fallline.nn.activations import Activation
-from fallline.nn.layer import Layer
-from fallline.nn.run import Run
+from fallline.explain.figures.given import model_of
 from fallline.train.model import Model
 
 POINTS = 61  # of each axis
@@ -73,19 +69,12 @@ VIEWS.add("units", plot_units)
 
 def _layers(model: Model, plane: Plane) -> list[Units]:
     """What every innermost layer gives at each place, in the order of the calls."""
-    run = Run.of(model.network, record=True)
-    before = model.inputs(plane.places)
-    model.network(before, run)
     found: list[Units] = []
-    for path, layer, result in run.calls or []:
-        if any(isinstance(part, Layer) and part is not layer for _, part in records_in(layer)):
-            continue  # its parts are listed
+    for path, layer, result, given in layer_calls(model.network, model.inputs(plane.places)):
         outputs = np.asarray(result, dtype=np.float64)
         if outputs.ndim == 2:
-            one_by_one = isinstance(layer, Activation) and np.shape(before) == outputs.shape
-            inputs = np.asarray(before, dtype=np.float64) if one_by_one else None
+            inputs = None if given is None or given.shape != outputs.shape else given.astype(np.float64)
             found.append(Units(path, type(layer).__name__, outputs, inputs))
-        before = result
     return found
 
 
@@ -93,7 +82,9 @@ def _chosen(layers: list[Units], path: str | None) -> list[Units]:
     if path is not None:
         chosen = [layer for layer in layers if layer.path == path]
         if not chosen:
-            raise UnknownNameError(f"no layer is called {path!r}: {nearest(path, [layer.path for layer in layers])}")
+            raise UnknownNameError(
+                f"no layer is called {path!r}: {nearest(str(path), [layer.path for layer in layers])}"
+            )
         return chosen
     chosen = [layer for layer in layers[:-1] if layer.inputs is not None]
     if not chosen:
@@ -112,7 +103,7 @@ def _draw_planes(plane: Plane, layers: list[Units]) -> Figure:
             switch = grid if layer.inputs is None else layer.inputs[:, unit].reshape(plane.shape)
             if switch.min() < 0 < switch.max():
                 cell.contour(*plane.axes, switch, [0.0], colors=INK, linewidths=1.0)
-            frame(cell, plane)
+            frame(cell, *plane.axes)
             _dress_small(cell, unit, len(axes), plane.names)
         color_scale(part, shades, list(axes))
     return figure

@@ -1,4 +1,4 @@
-"""Order: the boxes of each rank from left to right, so that few edges cross.
+"""Crossings: the order of the boxes of each rank from left to right in which few edges cross.
 
 source  Sugiyama, Tagawa & Toda 1981: by barycentres; Gansner, Koutsofios, North & Vo 1993: neighbours are exchanged
 """

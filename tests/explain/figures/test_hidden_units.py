@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 import fallline as fl
 from fallline.core.errors import ConfigError, UnknownNameError
 from fallline.explain.figures.figure import BLUE, INK
-from fallline.explain.figures.units import MOST_UNITS, plot_units
+from fallline.explain.figures.hidden_units import MOST_UNITS, plot_units
 from tests.explain.figures.pictures import check_layout, lines_of, words_of
 from tests.tolerance import assert_close
 
@@ -41,15 +41,41 @@ def test_each_unit_switches_where_its_input_is_zero():
     fit = trained(fl.Dense(5), fl.ReLU(), fl.Dense(1))
     figure = plot_units(fit, X)
     check_layout(figure)
-    assert "layers.1 ReLU, 5 units" in words_of(figure)
+    words = words_of(figure).splitlines()
+    assert "layers.1 ReLU, 5 units" in words
+    assert {"x[0]", "x[1]"} <= set(words)  # the inputs' names, as arrays have none
     cells = cells_of(figure)
     assert [axes.get_title() for axes in cells] == ["0", "1", "2", "3", "4"]
     first = fit.model.network.layers[0]
+    check_edges(cells, lambda points: points @ first.W + first.b)
+
+
+def check_edges(cells, inputs):
+    """The dark line of each unit lies where its input is 0, and is missing where the input has one sign.
+
+    inputs  of the units at points of the plane, (n, 2) -> (n, n_units)
+    """
+    plane = np.stack(np.meshgrid(*(np.linspace(*ends, 61) for ends in (cells[0].get_xlim(), cells[0].get_ylim()))), -1)
+    z = inputs(plane.reshape(-1, 2))
+    crossed = 0
     for unit, axes in enumerate(cells):
         edge = edges_of(axes)
+        assert (len(edge) > 0) == (z[:, unit].min() < 0 < z[:, unit].max())
         if len(edge):
-            assert np.abs(edge @ first.W[:, unit] + first.b[unit]).max() < 1e-4
-    assert sum(len(edges_of(axes)) > 0 for axes in cells) >= 3
+            crossed += 1
+            assert_close(inputs(edge)[:, unit], np.zeros(len(edge)), "library32")
+    assert crossed >= 2
+
+
+def shifted(z):
+    return 0.2 - 1.5 * z
+
+
+@pytest.mark.parametrize("between", [fl.Residual(fl.Dense(5)), shifted])
+def test_a_container_or_a_function_before_the_activation_belongs_to_its_input(between):
+    fit = trained(fl.Dense(5), between, fl.ReLU(), fl.Dense(1))
+    first, then, *_ = fit.model.network.layers
+    check_edges(cells_of(plot_units(fit, X)), lambda points: then(points @ first.W + first.b))
 
 
 def test_every_hidden_activation_is_shown_and_one_can_be_chosen():

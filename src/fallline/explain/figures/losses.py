@@ -20,13 +20,12 @@ from fallline.explain.figures.figure import (
     draw_broken,
     dress,
     limits,
-    mark,
     new_picture,
+    number_label,
     round_ticks,
-    say,
-    short,
     zero_lines,
 )
+from fallline.explain.figures.labels import mark, say
 from fallline.losses.classification import CategoricalCrossEntropy
 from fallline.losses.loss import Loss
 from fallline.losses.regression import GaussianNLL, Quantile
@@ -120,7 +119,7 @@ def _draw_over_probability(axes: Axes, loss: Loss, cases: list[Case]) -> None:
     for y in (0.01, 0.99):
         cost = float(cases[0].f(np.array([np.log(y / (1.0 - y))]))[0])
         mark(axes, y, cost, COLORS[0])
-        say(axes, f"{short(cost)} at ŷ = {y}", (y, cost), COLORS[0])
+        say(axes, f"{number_label(cost)} at ŷ = {y}", (y, cost), COLORS[0])
     for case, color, score in zip(cases, COLORS, (-1.4, 1.4), strict=False):
         place = np.array([score])
         say(axes, case.label, (float(loss.predict(place)[0]), float(case.f(place)[0])), color)
