@@ -10,7 +10,7 @@ Read it from top to bottom, then run it: python docs/from_scratch.py
     6  a network    dense layers, a loss computed from scores
     7  optimizers   gradient descent and Adam
     8  patients     simulated data, scaled
-    9  training     mini-batches, epochs, validation rows
+    9  training     mini-batches, epochs, new rows
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Node:
     """A quantity of the computation: its value, the op that made it and the nodes it was made from.
 
     An input has no op. Arithmetic on nodes computes the value at once and remembers where it came from, so
-    whoever writes a formula has built the graph.
+    whoever writes a formula has built the graph. A number stands on the right: w * 3, not 3 * w.
     """
 
     def __init__(self, value: Any, op: Op | None = None, args: Sequence[Node] = (), name: str = ""):
@@ -87,7 +87,8 @@ def fold(g: Any, shape: tuple[int, ...]) -> Any:
     """A bias (units,) that was added to every row is used once a row, so its derivative is the sum over the rows."""
     while np.ndim(g) > len(shape):
         g = g.sum(axis=0)
-    return np.broadcast_to(g, shape) if np.ndim(g) < len(shape) else g
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] > 1)  # (4, 1) that was stretched to (4, 3)
+    return g.sum(axis=axes, keepdims=True) if axes else g
 
 
 def logistic(x: Any) -> Any:
@@ -102,7 +103,7 @@ MUL = elementwise("·", np.multiply, lambda y, a, b: b, lambda y, a, b: a)
 TANH = elementwise("tanh", np.tanh, lambda y, x: 1.0 - y * y)  # the slope in terms of the result, which is there
 SIGMOID = elementwise("sigmoid", logistic, lambda y, x: y * (1.0 - y))
 SOFTPLUS = elementwise("softplus", lambda x: np.logaddexp(0.0, x), lambda y, x: logistic(x))  # ln(1 + e^x)
-MATMUL = Op(
+MATMUL = Op(  # matrices only
     "@",
     np.matmul,
     lambda g, y, a, b: (g @ b.T, a.T @ g),
@@ -182,6 +183,7 @@ def one_patient() -> Node:
 
 def forward(goal: Node, wrt: Node) -> Any:
     """dJ/d(wrt) from the input up: every node's derivative with respect to ONE number. As many passes as inputs."""
+    assert wrt.value.size == 1
     t: dict[int, Any] = {}
     for v in order(goal):
         if v is wrt:
@@ -229,6 +231,7 @@ def scores(w: Weights, x: Any) -> Any:
 def loss(w: Weights, x: Any, y: Any) -> Node:
     """Mean cross-entropy -(y ln p + (1-y) ln(1-p)) with p = sigmoid(a), as softplus(a) - y a: no ln(0) can occur."""
     a = scores(w, Node(x))
+    assert np.shape(y) == a.value.shape, f"y has shape {np.shape(y)}, the scores {a.value.shape}"
     return apply(MEAN, apply(SOFTPLUS, a) - Node(y) * a)
 
 
@@ -260,7 +263,7 @@ def adam(w: Any, g: Any, slots: tuple[Any, ...], rate: float, t: int) -> tuple[A
 
 
 def patients(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Simulated Age, MaxHR, Oldpeak and the diagnosis. The heart slows with age, so only MaxHR *for the age* tells.
+    """Simulated Age, MaxHR, Oldpeak and the diagnosis. MaxHR tells only in relation to the age, Oldpeak by itself.
 
     returns  X (n, 3), columns with mean 0 and deviation 1;  y (n, 1), 1 = ill
     """

@@ -74,7 +74,7 @@ def test_notes_are_of_the_row(call: Call, tmp_path: Path, columns: dict[str, lis
     source = write_csv(tmp_path / "new.csv", columns | {"color": ["red", "blue", *columns["color"][2:]]})
     assert "unseen" not in call("explain", trained, source, "--row", "0").err
     told = call("explain", trained, source, "--row", "1")
-    assert "note: column 'color': 1 unseen categories are none of the known (\"blue\")" in told.err
+    assert "note: column 'color': 1 unseen category is none of the known (\"blue\")" in told.err
     assert "one-hot, all 0" in told.out
 
 

@@ -160,7 +160,7 @@ def test_networks_of_your_own_by_name():
         ({"depths": [1], "params": "same"}, "params='same': give \"equal\", a number of parameters, or None"),
         ({"depths": [1], "hidden": [(3,), (4,)]}, r"hidden=\[…\] names the layers already"),
         ({"networks": {"a": fl.Dense(1)}, "dropout": 0.5}, "dropout shapes mlp's network, not one of your own"),
-        ({"optimizers": ["newton"], "learning_rate": 0.1}, r"Newton\(\) finds its steps itself: drop it"),
+        ({"optimizers": ["newton"], "learning_rate": 0.1}, r"Newton\(\) finds its steps itself: leave the rate out"),
     ],
 )
 def test_what_cannot_be_compared_is_said(asked, told):

@@ -86,7 +86,7 @@ class Value:
 
     def __float__(self) -> float:
         raise GraphError(
-            f"{self!r} has no number while a program is built: return it and read it after the run, and use fl.sin instead of math.sin"
+            f"{self!r} has no number while a program is built: return it, read it after the run; fl.sin, not math.sin"
         )
 
     __int__ = __index__ = __float__

@@ -284,3 +284,11 @@ def test_buffers_that_no_step_changes_are_not_called_normalisation():
     normed = fl.explain_step(fl.Sequential(fl.Dense(3), fl.BatchNorm(), fl.Dense(1)), batch, loss="mse")
     assert "Normalisation" not in fixed.text(100)
     assert "Normalisation" in normed.text(100)
+
+
+def test_changes_have_all_their_digits_in_float32():
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    model = fl.fit(fl.mlp((3,)), (X, X[:, 0]), epochs=1).model
+    one = fl.explain_step(model, (X, X[:, 0]), learning_rate=1e-6).steps[0]
+    for path, change in one.changes.items():
+        assert_close(1e6 * change, -one.gradients[path].astype(float), "f32")

@@ -55,6 +55,7 @@ class OneStep:
     layers         in the order of the forward pass;  score  of each row, and its partial dJ/dscore
     losses         one a row;  mean  their mean;  penalties  one number each;  cost  J, the sum
     before, gradients, after   w, dJ/dw and the new w, by path
+    changes        what the optimizer adds to w, by path; in float64, as the difference of rounded weights has few digits
     slots          what the optimizer remembers after the step, "m:W" -> array
     new_cost       J of the same rows after the step, with the same random key
     """
@@ -71,6 +72,7 @@ class OneStep:
     before: Arrays
     gradients: Arrays
     after: Arrays
+    changes: Arrays
     slots: Arrays
     new_cost: float
 
@@ -78,11 +80,6 @@ class OneStep:
     def norm(self) -> float:
         """|dJ/dw| over all parameters together."""
         return float(np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in self.gradients.values())))
-
-    @cached_property
-    def changes(self) -> Arrays:
-        """new w - w, by path."""
-        return {path: self.after[path] - w for path, w in self.before.items()}
 
     @property
     def change(self) -> float:
@@ -265,16 +262,24 @@ class _Opened:
         penalties = [float(next(rest)) for _ in self.inside.penalties]
         cost, paths = float(next(rest)), self.step.params
         named = zip(self.layers, values, flows, strict=False)
+        before, gradients = dict(zip(paths, carry, strict=False)), dict(zip(paths, rest, strict=True))
         one = OneStep(
             number, rate, [LayerValue(path, layer, value, flow) for (path, layer, _), value, flow in named],
             values[-1], flows[-1], losses, mean, penalties, cost,
-            before=dict(zip(paths, carry, strict=False)),
-            gradients=dict(zip(paths, rest, strict=True)),
+            before=before,
+            gradients=gradients,
             after=dict(zip(paths, after, strict=False)),
+            changes=self._changes(before, gradients, self.step.restored(carry, self.state)[1], rate, number),
             slots=self.step.restored(after, self.state)[1],
             new_cost=float(self.cost.run(*after, *scanned, *self.batch)[0]),
         )  # fmt: skip
         return one, after
+
+    def _changes(self, w: Arrays, g: Arrays, state: Arrays, rate: float, number: int) -> Arrays:
+        """What the optimizer adds to the weights, in float64."""
+        w, g, state = ({path: np.asarray(a, np.float64) for path, a in each.items()} for each in (w, g, state))
+        new = self.optimizer.update(w, g, state, lr=np.float64(rate), t=np.float64(number))[0]
+        return {path: np.asarray(new[path]) - old for path, old in w.items()}
 
     def trace(self) -> Trace:
         """The cost of the first step, from the inputs that it depends on."""
