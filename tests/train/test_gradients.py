@@ -100,7 +100,7 @@ def test_bad_questions_are_answered():
     model = linear()
     with pytest.raises(ConfigError, match="did you mean 'inputs'"):
         model.gradients(X, T, wrt="input")
-    with pytest.raises(DataError, match=r"the targets are needed: pass \(X, y\)"):
+    with pytest.raises(DataError, match=r"the targets are needed: pass X and y"):
         model.gradients(X)
     with pytest.raises(DataError, match="X has 30 rows and y 29"):
         model.objective(X, T[:29])

@@ -181,7 +181,7 @@ class Model:
     def rows(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """The arrays that the network reads and the encoded targets; a table holds its targets itself."""
         if y is None and self.columns is None:
-            raise DataError("the targets are needed: pass (X, y)")
+            raise DataError("the targets are needed: pass X and y")
         x = self.inputs(X)
         encoded = encode_targets(self.loss, self.target, read_table(X) if y is None else y, self.dtype)
         if n_rows(x) != len(encoded):

@@ -132,7 +132,7 @@ def test_what_cannot_be_drawn_is_told():
     fit = trained(TWO)
     with pytest.raises(ConfigError, match="the model has 3 inputs, a plane has two"):
         plot_boundary(trained(NUMBERS[:30], data=wide), wide, NUMBERS[:30])
-    with pytest.raises(DataError, match="the targets are missing"):
+    with pytest.raises(DataError, match="the targets are needed"):
         plot_boundary(fit, X)
     with pytest.raises(DataError, match="X has 90 rows and y 3"):
         plot_boundary(fit, X, TWO[:3])

@@ -244,7 +244,7 @@ def test_what_cannot_be_drawn_is_told(linear, given, message):
 
 
 def test_rows_that_do_not_fit_are_told(linear):
-    with pytest.raises(DataError, match="the targets are missing: pass X and y"):
+    with pytest.raises(DataError, match="the targets are needed: pass X and y"):
         plot_loss(linear, X)
     with pytest.raises(DataError, match="X has 120 rows and y 3"):
         plot_loss(linear, X, LINE[:3])

@@ -132,7 +132,7 @@ def _inputs(model: Model, X: Any) -> tuple[tuple[str, ...], np.ndarray, bool]:
 def _targets(model: Model, X: Any, y: Any) -> np.ndarray:
     """The codes of the classes, or the numbers in the target's own unit.   (n,) or (n, n_outputs)"""
     if y is None and model.columns is None:
-        raise DataError("the targets are missing: pass X and y")
+        raise DataError("the targets are needed: pass X and y")
     if y is None:
         encoded = model.target.encode(read_table(X))
         return encoded if model.classes else model.target.decode(encoded)

@@ -105,7 +105,10 @@ def plot_functions(kind: str = "activations", path: str | Path | None = None) ->
             _draw_small(axes, each)
         for axes in cells[len(shown) :]:
             axes.set_visible(False)
-        figure.supxlabel("blue: the function     orange: its derivative", fontsize=TEXT - 1, color=INK)
+        told = "blue: the function     orange, dashed: its derivative"
+        if kind == "activations":
+            told += "     of several numbers: by one of them, the others held still"
+        figure.supxlabel(told, fontsize=TEXT - 1, color=INK)
         return finish(figure, path)
 
 
@@ -273,8 +276,8 @@ def _draw_small(axes: Axes, shown: Shown) -> None:
     value, slope = with_slope(shown.f, grid)
     dress(axes, shown.title.removesuffix(", a link"))
     axes.title.set_fontsize(TEXT)
-    for y, color in ((slope, ORANGE), (value, BLUE)):
-        axes.plot(grid, np.where(jumps(y), np.nan, y), color=color, linewidth=LINE)
+    for y, color, style in ((value, BLUE, "-"), (slope, ORANGE, (0, (4, 2)))):  # dashes: what lies below shows
+        axes.plot(grid, np.where(jumps(y), np.nan, y), color=color, linewidth=LINE, linestyle=style)
     axes.set_xlim(-4, 4)
     low, high = _both_limits(value, slope)
     axes.set_ylim(max(low, -2.2), min(high, 2.2))

@@ -7,23 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from fallline.core.errors import ConfigError, DataError
-from fallline.data.table import read_table
-from fallline.train.examples import n_rows
-from fallline.train.model import Model, encode_targets
+from fallline.core.errors import ConfigError
+from fallline.train.model import Model
 
 
 def rows_of(model: Model, X: Any, y: Any = None) -> tuple[Any, np.ndarray]:
     """The inputs and the encoded targets of rows: X and y, one pair (X, y), or a table that holds its targets."""
     if y is None and isinstance(X, (tuple, list)) and len(X) == 2 and model.columns is None:
         X, y = X
-    if y is None and model.columns is None:
-        raise DataError("the targets are missing: pass X and y")
-    x = model.inputs(X)
-    encoded = encode_targets(model.loss, model.target, read_table(X) if y is None else y, model.dtype)
-    if n_rows(x) != len(encoded):
-        raise DataError(f"X has {n_rows(x)} rows and y {len(encoded)}: they must have equally many")
-    return x, encoded
+    return model.rows(X, y)
 
 
 def model_of(given: Any) -> Model:

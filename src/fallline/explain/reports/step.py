@@ -55,7 +55,7 @@ class OneStep:
     layers         in the order of the forward pass;  score  of each row, and its partial dJ/dscore
     losses         one a row;  mean  their mean;  penalties  one number each;  cost  J, the sum
     before, gradients, after   w, dJ/dw and the new w, by path
-    changes        what the optimizer adds to w, by path; in float64, as the difference of rounded weights has few digits
+    changes        what the optimizer adds to w, by path; in float64: the difference of rounded weights has few digits
     slots          what the optimizer remembers after the step, "m:W" -> array
     new_cost       J of the same rows after the step, with the same random key
     """
