@@ -372,3 +372,13 @@ def test_labels_that_are_python_objects_are_followed():
     model = fl.fit(fl.mlp((3,)), (X, labels), epochs=1).model
     for y in (labels, labels.to_numpy(), labels.to_list()):
         assert fl.explain_row(model, X, y, row=2).actual == labels[2]
+
+
+def test_a_long_name_leaves_room_for_the_numbers():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(40, 2)), columns=["n" * 150, "b"])
+    told = fl.explain_row(fl.fit(fl.mlp((3,)), (frame, frame["b"]), epochs=1).model, frame, frame["b"])
+    text = told.text(80)
+    assert "nnn…" in text
+    assert "dŷ/dx" in text
+    assert max(map(len, text.splitlines())) <= 80

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,18 +89,20 @@ class Section:
     parts: Sequence[Part]
 
 
-class Report:
+class Report(ABC):
     """What an explanation prints: `text` for a terminal, `html` a page that needs nothing else.
 
     A subclass has a title, its sections and, where it needs more, a style.
     """
 
     @property
+    @abstractmethod
     def title(self) -> str:
-        raise NotImplementedError
+        """What it is about, in one line."""
 
+    @abstractmethod
     def sections(self) -> Iterable[Section]:
-        raise NotImplementedError
+        """Heading by heading, what it says."""
 
     @property
     def style(self) -> str:

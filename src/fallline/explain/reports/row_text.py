@@ -98,7 +98,7 @@ def inputs_listing(told: RowExplanation, most: int = MOST_INPUTS) -> Listing:
     s, shown = told.goal.symbol, told.inputs[:most]
     if told.model.columns is None:
         columns: dict[str, list[Any]] = {
-            "input": [i.name for i in shown],
+            "input": [_short(i.name) for i in shown],
             "value": [i.z for i in shown],
             f"d{s}/dx": [i.partial for i in shown],
         }
@@ -106,7 +106,7 @@ def inputs_listing(told: RowExplanation, most: int = MOST_INPUTS) -> Listing:
             columns["dJ/dx"] = [i.loss_partial for i in shown]
     else:
         columns = {
-            "column": [i.name or "(nameless)" for i in shown],
+            "column": [_short(i.name) or "(nameless)" for i in shown],
             "cell x": [_short(i.cell) for i in shown],
             "network reads z": [i.reads for i in shown],
             f"d{s}/dz": [i.partial for i in shown],
@@ -131,7 +131,9 @@ def _noted(listing: Listing, most: int) -> Listing:
     """The first rows, and a note of how many there are besides."""
     left, narrow = len(listing) - most, listing.narrow
     note = f"{left:,} more rows" if left > 0 else listing.note
-    columns = {name: cells[:most] for name, cells in listing.columns.items()}
+    columns = {
+        n: [_short(c) if isinstance(c, str) else c for c in cells[:most]] for n, cells in listing.columns.items()
+    }
     further = None if narrow is None else _noted(narrow, most)
     return replace(listing, columns=columns, groups=listing.groups[:most], note=note, narrow=further)
 
