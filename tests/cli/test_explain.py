@@ -113,3 +113,11 @@ def test_in_a_terminal(tmp_path: Path, data: Path, trained: Path, width: int) ->
     assert status == 0
     assert "\x1b[1m" in output, "headings are bold"
     assert max(map(columns_of, ESCAPE.sub("", output).replace("\r", "").split("\n"))) <= width
+
+
+def test_a_table_in_the_models_place_is_told(call, tmp_path):
+    table = tmp_path / "rows.csv"
+    table.write_text("a,b\n1,2\n", encoding="utf-8")
+    told = call("explain", table, tmp_path)
+    assert told.status == 2
+    assert "the model comes first, then the table" in told.err

@@ -8,7 +8,7 @@ import pytest
 import fallline as fl
 from fallline.core.errors import ConfigError
 from fallline.train.history import History
-from fallline.train.trail import Trail
+from fallline.train.trail import Trail, joined, parted
 from tests.tolerance import assert_close
 
 RNG = np.random.default_rng(0)
@@ -141,3 +141,12 @@ def test_a_start_that_fails_is_left_out_and_all_that_fail_are_an_error():
 def test_a_callback_that_ends_training_at_once_ends_all_starts():
     fit = fl.fit(mlp(), (X, LABELS), restarts=3, callbacks=[lambda _: fl.Stop("no")])
     assert (fit.ended, fit.reason, len(fit.history), fit.restarts) == ("stopped", "no", 0, None)
+
+
+def test_a_vector_is_parted_as_it_was_joined():
+    like = {"W": np.zeros((2, 3), np.float32), "b": np.zeros(3), "c": np.zeros(())}
+    vector = np.arange(10.0)
+    made = parted(vector, like)
+    assert {path: (a.shape, a.dtype) for path, a in made.items()} == {k: (a.shape, a.dtype) for k, a in like.items()}
+    assert_close(joined(made.values()), vector, "exact")
+    assert parted(np.zeros(0), {}) == {}

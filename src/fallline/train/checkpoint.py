@@ -22,6 +22,7 @@ from fallline.core.tree import fill_leaves, leaves
 
 FORMAT = 1
 FILE_NAME = "model.safetensors"
+TABLES = (".csv", ".tsv", ".txt", ".gz", ".parquet")  # given where the model belongs
 _PARTS = ("network", "loss", "target", "columns", "feature_names")
 
 
@@ -90,7 +91,8 @@ def _read(source: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelFileError(f"{source} is not a whole Fallline model file ({error}): copy or train it again") from None
+        cure = "the model comes first, then the table" if source.suffix in TABLES else "copy or train it again"
+        raise ModelFileError(f"{source} is not a whole Fallline model file ({error}): {cure}") from None
     if "fallline" not in metadata:
         raise ModelFileError(f"{source} is a safetensors file of another program: it holds no Fallline recipe")
     try:

@@ -22,7 +22,7 @@ from fallline.train.closed_form import check_quadratic, solve_least_squares
 from fallline.train.examples import Examples
 from fallline.train.model import Model
 from fallline.train.step import Cost, batch_cost, gradients_of, row_scores
-from fallline.train.trail import flattened, joined
+from fallline.train.trail import flattened, joined, parted
 
 Arrays = dict[str, Any]
 
@@ -99,11 +99,7 @@ class TrainingObjective(Objective):
 
     def _split(self, w: np.ndarray) -> Arrays:
         """A vector as arrays by path, in the precision of the network."""
-        made, at = {}, 0
-        for path, leaf in self.params.items():
-            made[path] = w[at : at + leaf.size].reshape(leaf.shape).astype(leaf.dtype)
-            at += leaf.size
-        return made
+        return parted(w, self.params)
 
     def _parts(self, w: np.ndarray) -> tuple[Arrays, Arrays]:
         return self._split(w), self.buffers

@@ -67,4 +67,14 @@ def flattened(network: Layer) -> np.ndarray:
     return joined(leaves(network, "param").values())
 
 
-__all__ = ["Trail", "flattened", "joined"]
+def parted(vector: np.ndarray, like: Arrays) -> Arrays:
+    """A vector of all entries as arrays by path, in the shapes and dtypes of these: `joined` undone."""
+    ends = np.cumsum([leaf.size for leaf in like.values()])[:-1]
+    parts = np.split(vector, ends) if like else []
+    return {
+        path: part.reshape(leaf.shape).astype(leaf.dtype)
+        for (path, leaf), part in zip(like.items(), parts, strict=True)
+    }
+
+
+__all__ = ["Trail", "flattened", "joined", "parted"]

@@ -16,6 +16,7 @@ from fallline.explain.figures.landscape import Landscape, main_lines, random_lin
 from fallline.explain.figures.surface import plot_loss
 from fallline.train.model import Model
 from fallline.train.tabular import TableOptions, prepare
+from fallline.train.trail import parted
 from tests.explain.figures.pictures import check_layout, lines_of, marks_of, words_of
 from tests.tolerance import TOL, assert_close
 
@@ -183,7 +184,7 @@ def test_the_kept_epoch_is_marked_where_it_is_not_the_last(linear):
 def test_random_directions_move_each_unit_by_the_length_of_its_weights(fit):
     land = Landscape(fit.model, X, RINGS)
     for line in random_lines(land, seed=3):
-        moved = land._parts(line.step)
+        moved = parted(line.step, land.params)
         assert not moved["layers.0.b"].any()
         assert_close(np.linalg.norm(moved["layers.0.W"], axis=0), np.linalg.norm(land.params["layers.0.W"], axis=0))
     first, again = (plot_loss(fit, X, RINGS, along="random", seed=3, points=5)._repr_png_() for _ in range(2))

@@ -31,8 +31,10 @@ def losses_of(history: History, epoch: int) -> Facts:
 
 def diverged(case: Case) -> Finding | None:
     """The loss ended above that of the untrained network, or was not finite."""
-    fit, losses = case.subject.fit, case.subject.history["train_loss"]  # type: ignore[index]
+    fit, history = case.subject.fit, case.subject.history
     assert fit is not None
+    assert history is not None
+    losses = history["train_loss"]
     failed = fit.ended == "failed"
     if not failed and losses[-1] <= WORSE * losses[0]:
         return None

@@ -19,7 +19,7 @@ from fallline.ops.composite import mean
 from fallline.train.examples import take_rows
 from fallline.train.model import Model, mean_loss, score_rows
 from fallline.train.step import gradients_of, row_losses
-from fallline.train.trail import flattened, joined
+from fallline.train.trail import flattened, joined, parted
 
 SHOWN = 8  # weights that a message lists
 MOST_ROWS = 2000  # whose mean stands for that of all, as a plane takes the loss some 1700 times
@@ -58,7 +58,7 @@ class Landscape:
 
     def loss_at(self, w: np.ndarray) -> float:
         """The mean loss with these weights; infinite where it is not a number."""
-        model, network = self.model, with_leaves(self.model.network, self._parts(w))
+        model, network = self.model, with_leaves(self.model.network, parted(w, self.params))
         with np.errstate(all="ignore"):
             loss = mean_loss(model, score_rows(network, self.x, model.engine), self.y, self._ones)
         return loss if np.isfinite(loss) else np.inf
@@ -81,13 +81,6 @@ class Landscape:
     @property
     def _rows(self) -> list[np.ndarray]:
         return [*leaves(self.x).values(), self.y]
-
-    def _parts(self, w: np.ndarray) -> dict[str, np.ndarray]:
-        made, at = {}, 0
-        for path, leaf in self.params.items():
-            made[path] = w[at : at + leaf.size].reshape(leaf.shape)
-            at += leaf.size
-        return made
 
     def axis(self, name: str) -> Line:
         """The axis of one weight: "layers.0.W[0, 1]", an end of that which only one has, or "w1" of a linear model."""

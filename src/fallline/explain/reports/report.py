@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fallline.core.errors import ConfigError
+from fallline.core.files import writable_path, write_file
 from fallline.core.lines import columns_of, printable, wrap
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
@@ -21,6 +22,7 @@ from fallline.explain.drawing.page import page
 from fallline.nn.layer import Layer, recipe_of
 
 MOST_ENTRIES = 12  # of an array that is written out
+SUFFIXES = (".html", ".txt")
 DIGITS = 6
 LABEL = 0.4  # share of the width that labels take at most
 
@@ -133,12 +135,11 @@ class Report(ABC):
 
     def save(self, path: str | Path) -> Path:
         """Writes .html or .txt, by the suffix."""
-        path = check_path(path)
-        try:
-            path.write_text(self.html if path.suffix == ".html" else self.text(100) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"cannot write {path}: {error.strerror}") from None
-        return path
+
+        def write(found: Path) -> None:
+            found.write_text(self.html if found.suffix == ".html" else self.text(100) + "\n", encoding="utf-8")
+
+        return write_file(check_path(path), SUFFIXES, write)
 
     def __str__(self) -> str:
         return self.text(shutil.get_terminal_size((100, 40)).columns)
@@ -159,11 +160,9 @@ class Report(ABC):
         return "\n".join(made)
 
 
-def check_path(path: str | Path, suffixes: Sequence[str] = (".html", ".txt")) -> Path:
+def check_path(path: str | Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
     """The path; ConfigError for a suffix that is not written, and for a folder that is not there."""
-    path = Path(path).expanduser()
-    if path.suffix not in suffixes:
-        raise ConfigError(f"cannot write {path}: give a name that ends in {' or '.join(suffixes)}")
+    path = writable_path(path, suffixes)
     if not path.parent.is_dir():
         raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
     return path

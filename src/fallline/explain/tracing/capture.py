@@ -9,19 +9,18 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-import fallline
 from fallline.core.errors import ConfigError, ShapeError
 from fallline.core.facts import facts_of
 from fallline.core.numbers import number_text
 from fallline.core.record import as_record
 from fallline.core.tree import leaves, map_leaves, with_leaves
 from fallline.core.views import VIEWS
+from fallline.core.warn import PACKAGE
 from fallline.data.target import ClassTarget, NumberTarget
 from fallline.graph.op import Op
 from fallline.graph.program import Program
@@ -34,8 +33,6 @@ from fallline.train.examples import as_inputs, n_rows
 from fallline.train.model import Model
 from fallline.train.step import row_losses, row_scores
 from fallline.train.trainer import Fit
-
-_LIBRARY = str(Path(fallline.__file__).parent / "_")[:-1]  # with the separator at its end
 
 Names = dict[int, tuple[Value, str]]  # by id, with the value itself: the id of one that is gone is given to another
 
@@ -54,8 +51,8 @@ class Captured(NamedTuple):
     names: dict[int, str]
     fixed: frozenset[int] = frozenset()
     note: str = ""
-    labels: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
-    blocks: dict[str, str] = {}  # noqa: RUF012
+    labels: dict[str, tuple[str, ...]] | None = None
+    blocks: dict[str, str] | None = None
 
 
 def capture(f: Any, inputs: Sequence[Any], loss: Any = None) -> Captured:
@@ -288,7 +285,7 @@ class _Locals:
         if event != "return":
             return
         file = frame.f_code.co_filename
-        if file != self._file and file.startswith(_LIBRARY):
+        if file != self._file and file.startswith(PACKAGE):
             return
         found: Names = {}
         for name, value in frame.f_locals.items():
