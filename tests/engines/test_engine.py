@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fallline.core.errors import GraphError, ShapeError, UnknownNameError
+from fallline.core.errors import ConfigError, GraphError, ShapeError, UnknownNameError
 from fallline.core.settings import settings
 from fallline.engines.engine import ENGINES, CompileCache, Engine, get_engine
+from fallline.engines.numpy import NumpyEngine
 from fallline.graph.op import OPS
 from fallline.graph.program import Program
 from fallline.ops.transcendental import sin
@@ -91,6 +92,41 @@ def test_a_loop_ends_after_the_first_step_that_is_not_finite(engine):
     result = engine.loop(program, carry=1, scan=0, watch=0)([np.zeros(())], [], [table], np.array([[0], [1], [2]]))
     assert result.steps == 2
     assert result.records[0].shape == (2,)
+
+
+def test_options_make_a_copy_that_shares_no_compiled_program():
+    class Able(NumpyEngine):
+        name = "able"
+
+        def threads_refused(self):
+            return ""
+
+        def precision_refused(self, precision):
+            return ""
+
+    engine = Able()
+    made = engine.with_options(threads=2, precision="bf16")
+    assert (engine.threads, engine.precision) == (None, "float32")
+    assert (made.threads, made.precision) == (2, "bf16")
+    assert len({engine.key, made.key, engine.with_options(threads=2).key}) == 3
+    assert engine.with_options(precision="float64").key == engine.key, "both leave products as they are"
+    assert made.with_options().key == engine.key
+
+
+REFUSED = {
+    "threads": ({"threads": 2}, "threads=2: the engine 'numpy' has the threads of NumPy's own library"),
+    "precision": ({"precision": "bf16"}, "precision='bf16': the engine 'numpy' has no products of bf16"),
+    "no number": ({"threads": 0}, "threads=0: threads must be a whole number of at least 1"),
+    "a truth": ({"threads": True}, "threads=True: threads must be a whole number of at least 1"),
+    "misspelt": ({"precision": "bf16x4"}, "precision='bf16x4': did you mean 'bf16x3'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_an_engine_cannot_do_is_refused_with_the_reason(case):
+    options, message = REFUSED[case]
+    with pytest.raises(ConfigError, match=message):
+        get_engine("numpy").with_options(**options)
 
 
 def test_an_op_without_a_rule_says_what_to_do():

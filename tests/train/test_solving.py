@@ -277,7 +277,7 @@ def test_running_statistics_move_once_an_epoch_however_often_the_objective_is_as
     w, before = objective.weights, objective.buffers
     once = objective.moved(before, w)
     for _ in range(2):
-        objective.network_at(w, before)
+        objective.leaves_at(w, before)
         assert {path: leaf.tobytes() for path, leaf in objective.moved(before, w).items()} == {
             path: leaf.tobytes() for path, leaf in once.items()
         }

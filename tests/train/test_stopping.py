@@ -56,11 +56,11 @@ def test_best_is_the_first_minimum(values: list[float]) -> None:
     watch = EarlyStopping(patience=100).watch()
     for row in rows(values):
         before = watch.best.best_value
-        assert watch.best.better(row) == (
+        assert watch.best.improves(watch.best.value(row), before) == (
             not math.isnan(row["validation_loss"]) and not row["validation_loss"] >= before
         )
         watch.should_stop(row)
-        assert not watch.best.better(row)  # taken in: the same row is no improvement
+        assert not watch.best.note(row)  # taken in: the same row is no improvement
     finite = [v for v in values if not math.isnan(v)]
     assert watch.best.best_epoch == (values.index(min(finite)) if finite else None)
     if finite:

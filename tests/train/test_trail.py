@@ -37,7 +37,7 @@ def test_the_direction_is_the_cosine_between_two_changes():
         at([[1.0, 2.0]], [-4.0, 1.0]),
         at([[1.0, 2.0]], [-4.0, 2.0]),
     ]
-    turns = [trail.note(place) for place in places]
+    turns = [trail.note(fl.leaves(place, "param").values()) for place in places]
     assert turns[:2] == [None, None], "one change has none before it"
     assert_close(turns[2:5], [0.0, 0.0, -1.0])
     assert turns[5:7] == [None, None], "a change of nothing has no direction"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from fallline import __version__
+from fallline.cli.curves import PAINTER
 from fallline.cli.help import HelpfulCommand, HelpfulGroup
 from fallline.cli.words import in_flags, one_line
 from fallline.core.errors import FalllineError
@@ -37,7 +39,9 @@ UsageError: type[Any] = typer.BadParameter.__mro__[1]  # of Typer itself or of c
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its status."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    status = run(sys.argv[1:] if argv is None else argv)
+    gc.freeze()  # the process ends, so nothing needs to be searched for garbage
+    sys.exit(status)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -64,8 +68,12 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     names: list[str] = []  # of the command's flags, in which messages of the library are retold
+    if argv[:1] == ["train"] and "--help" not in argv:
+        PAINTER.start()
     try:
+        gc.disable()  # what is imported is no garbage
         command = typer.main.get_command(build(argv))
+        gc.enable()
         names = [p.name for sub in getattr(command, "commands", {}).values() for p in sub.params]
         with command.make_context("fallline", list(argv) or ["--help"]) as context:
             command.invoke(context)
@@ -81,6 +89,9 @@ def _run(argv: Sequence[str]) -> int:
         return _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
     except MemoryError:
         return _refuse("the memory of this machine does not suffice: give fewer rows, or a smaller network or batch")
+    finally:
+        gc.enable()
+        PAINTER.stop()
     return 0
 
 

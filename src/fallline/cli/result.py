@@ -89,12 +89,18 @@ class RunFolder:
         if self.made and not any(self.path.iterdir()):
             self.path.rmdir()
 
-    def keep(self, run: TableRun, result: dict[str, Any]) -> None:
-        """Writes the four files; the model's notes hold the result too, for `inspect`."""
+    def keep(self, run: TableRun, result: dict[str, Any], picture: bytes = b"") -> None:
+        """Writes the four files; the model's notes hold the result too, for `inspect`.
+
+        picture  of the history, as a PNG file; it is drawn here where there is none yet
+        """
         model = run.fit.model
         reading = {"missing": list(run.prepared.table.missing)}
         notes = {**model.notes, "reading": reading, "result": json.loads(json_text(result))}
         replace(model, notes=notes).save(self.path / FILE_NAME)
         run.history.to_csv(self.path / "history.csv")
         write_whole(self.path / "result.json", (json_text(result) + "\n").encode())
-        run.history.plot(self.path / "curves.png")
+        if picture:
+            write_whole(self.path / "curves.png", picture)
+        else:
+            run.history.plot(self.path / "curves.png")

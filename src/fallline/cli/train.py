@@ -11,11 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from fallline.cli import describe, show
+from fallline.cli.curves import PAINTER
 from fallline.cli.flags import Data, Json, Target, from_flags, read, reads_table, with_flags
 from fallline.cli.result import FILES, RunFolder, result_of
 from fallline.cli.words import in_flags
 from fallline.core.record import fields_of
-from fallline.train.events import Consumer, Ended, Event
+from fallline.train.events import Consumer, Ended, EpochEnded, Event
 from fallline.train.metrics import metric_label
 from fallline.train.progress import Progress
 from fallline.train.tabular import Prepared, TableOptions, TableRun, prepare
@@ -65,7 +66,7 @@ def train(
         raise
     result = result_of(run)
     say(["", *describe.metrics_table(run.metrics, run.baseline_metrics, show.screen_width()), *verdict(run)])
-    folder.keep(run, result)
+    folder.keep(run, result, PAINTER.picture())
     say(closing(folder))
     if json:
         show.emit_json(result)
@@ -74,7 +75,20 @@ def train(
 def _train(prepared: Prepared, quiet: bool) -> TableRun:
     sys.stdout.flush()  # what was said comes before the progress, which goes to standard error
     with Progress(quiet=quiet) as progress:
-        return prepared.train([progress, *([] if quiet else [_announce_baseline()])])
+        return prepared.train([progress, _draw_at_the_end(), *([] if quiet else [_announce_baseline()])])
+
+
+def _draw_at_the_end() -> Consumer:
+    """A consumer that has the curves drawn while the baseline trains."""
+    rows = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, EpochEnded):
+            rows.append(event.row)
+        elif isinstance(event, Ended):
+            PAINTER.draw(rows)
+
+    return look
 
 
 def _announce_baseline() -> Consumer:

@@ -160,7 +160,8 @@ def _narrowest_number(text: pl.Series) -> pl.Series:
 
 
 def _floats(cells: pl.Series) -> np.ndarray:
-    return cells.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
+    # to_numpy gives NaN for null; fill_null would start threads of Polars, for which a child of a fork waits in vain.
+    return cells.cast(pl.Float64).to_numpy().astype(np.float64)
 
 
 def _number_or_none(marker: object) -> float | None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import narwhals as nw
 import numpy as np
 import polars as pl
 
 from fallline.core.errors import DataError
 from fallline.core.numbers import plain
 from fallline.data.text import unique_names
+
+if TYPE_CHECKING:
+    import narwhals as nw
+
+OURS = (np.ndarray, list, tuple)  # never a data frame or a column of one: narwhals need not be asked
 
 
 def frame_of(source: Any, notes: list[str]) -> pl.DataFrame:
@@ -25,6 +29,10 @@ def frame_of(source: Any, notes: list[str]) -> pl.DataFrame:
         return _named({s.name: s for s in source.get_columns()})
     if isinstance(source, Mapping):
         return _from_columns({str(name): _series(values) for name, values in source.items()})
+    if isinstance(source, OURS):
+        return _from_array(source)
+    import narwhals as nw  # costs some 30 ms, which only data frames pay
+
     try:
         frame = nw.from_native(source)
     except TypeError:
@@ -99,12 +107,15 @@ def _series(values: Any) -> pl.Series:
     """One column from a sequence, whatever it holds; mixed cells become text."""
     if isinstance(values, pl.Series):
         return values
-    try:
-        native = nw.from_native(values, series_only=True)
-    except TypeError:
-        pass
-    else:
-        return _foreign_series(native)
+    if not isinstance(values, OURS):
+        import narwhals as nw  # as above
+
+        try:
+            native = nw.from_native(values, series_only=True)
+        except TypeError:
+            pass
+        else:
+            return _foreign_series(native)
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         return pl.Series(np.ascontiguousarray(values))
     cells = list(values)

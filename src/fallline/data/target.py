@@ -123,12 +123,12 @@ def infer_target(table: Table, name: str, task: str | None = None) -> tuple[str,
     kind = "classes"
     if task is None:
         kind, reason = _infer(table, name, cells)
-    _refuse_single(table, name, cells.n_unique(), cells)
+    _refuse_single(table, name, _n_levels(cells), cells)
     if kind in ("binary", "classes"):
-        kind = "binary" if cells.n_unique() == 2 else "classes"
+        kind = "binary" if _n_levels(cells) == 2 else "classes"
         _refuse_too_many_classes(name, cells)
         if task == "binary" and kind != "binary":
-            raise DataError(f"{column_label(name)} has {cells.n_unique()} classes where task='binary' needs 2")
+            raise DataError(f"{column_label(name)} has {_n_levels(cells)} classes where task='binary' needs 2")
     return kind, reason
 
 
@@ -153,7 +153,7 @@ def fit_target(
 def _infer(table: Table, name: str, cells: pl.Series) -> tuple[str, str]:
     if cells.dtype == pl.String and is_mostly_numbers(cells):
         refuse_stray_text(table, name)
-    levels = cells.n_unique()
+    levels = _n_levels(cells)
     if not (cells.dtype == pl.String or cells.dtype == pl.Boolean or is_date(cells)):
         _finite(table, name)
     if cells.dtype == pl.String or cells.dtype == pl.Boolean:
@@ -168,6 +168,11 @@ def _infer(table: Table, name: str, cells: pl.Series) -> tuple[str, str]:
     if levels <= _CLASS_LEVELS and len(cells) >= _ROWS_PER_CLASS * levels:
         return "classes", f"whole numbers, only {levels} different values (task='regression' takes them as amounts)"
     return _numbers_kind(table, name, number_values(cells), None, "")
+
+
+def _n_levels(cells: pl.Series) -> int:
+    """How many different values. Counted without Polars, whose threads a child of a fork would wait for in vain."""
+    return len(np.unique(cells.to_numpy())) if cells.dtype.is_numeric() else len(set(cells.to_list()))
 
 
 def _numbers_kind(table: Table, name: str, values: np.ndarray, task: str | None, reason: str) -> tuple[str, str]:
@@ -226,7 +231,7 @@ def _refuse_single(table: Table, name: str, levels: int, cells: pl.Series) -> No
 
 
 def _refuse_too_many_classes(name: str, cells: pl.Series) -> None:
-    levels = cells.n_unique()
+    levels = _n_levels(cells)
     if levels > _CLASS_LEVELS and levels > len(cells) / 2:
         raise DataError(
             f"the target {column_label(name)} has {levels} different values in {len(cells)} rows, "

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from fallline.core.spec import Spec
-from fallline.engines.engine import ENGINES, Arrays, Call, Engine, Loop, LoopResult
+from fallline.engines.engine import ENGINES, Arrays, Call, Engine, Loop, LoopResult, renew_after_fork
 from fallline.graph.program import Program
 from fallline.graph.value import Value
 from fallline.passes.memory import Plan, plan_memory
@@ -27,6 +27,18 @@ class NumpyEngine(Engine):
 
     def is_available(self) -> bool:
         return True
+
+    def threads_refused(self) -> str:
+        return (
+            "the engine 'numpy' has the threads of NumPy's own library: set OPENBLAS_NUM_THREADS before the start, "
+            "or take the engine 'llvm'"
+        )
+
+    def precision_refused(self, precision: str) -> str:
+        return (
+            f"the engine 'numpy' has no products of {precision}, which NumPy cannot compute: leave precision out, "
+            "or take the engine 'llvm'"
+        )
 
     def compile(self, program: Program) -> Call:
         bound = BoundProgram(optimize(program))
@@ -55,7 +67,8 @@ class BoundProgram:
     def __init__(self, program: Program, donate: Mapping[int, int] | None = None):
         plan = plan_memory(program, donate)
         self.nbytes = plan.nbytes
-        self.lock = threading.Lock()
+        self.renew()
+        renew_after_fork(self)
         self._memory = [_aligned(n) for n in plan.sizes]
         self._arrays: dict[int, np.ndarray] = {}
         self._calls: list[Callable[[], object]] = []
@@ -64,6 +77,10 @@ class BoundProgram:
         self.inputs = [self._arrays[id(v)] for v in program.inputs]
         self.outputs = [self._arrays[id(v)] for v in program.outputs]
         self._add_copies(plan)
+
+    def renew(self) -> None:
+        """Leaves it free for one caller."""
+        self.lock = threading.Lock()
 
     def step(self) -> None:
         """Runs every call once."""

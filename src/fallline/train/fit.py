@@ -16,7 +16,7 @@ from fallline.core.tree import map_leaves
 from fallline.data.split import split_rows
 from fallline.data.table import read_table
 from fallline.data.target import ClassTarget, NumberTarget, infer_target
-from fallline.engines.engine import Engine, get_engine
+from fallline.engines.engine import PRECISIONS, Engine, get_engine
 from fallline.losses.loss import Loss
 from fallline.losses.penalties import L1, L2
 from fallline.nn.layer import Layer
@@ -43,7 +43,8 @@ from fallline.train.step import check_scores
 from fallline.train.stopping import StoppingRule, as_rule
 from fallline.train.trainer import Fit, Trainer
 
-PRECISIONS = ("float32", "float64")
+DTYPES = ("float32", "float64")
+LESS_EXACT = tuple(name for name in PRECISIONS if name not in DTYPES)
 LOSS_OF = {
     "binary": "BinaryCrossEntropy",
     "classes": "CategoricalCrossEntropy",
@@ -74,6 +75,7 @@ def fit(
     seed: int = 0,
     precision: str | None = None,
     engine: str | Engine = "auto",
+    threads: int | None = None,
     callbacks: Sequence[Consumer] = (),
     progress: bool | str = False,
     strict: bool = True,
@@ -99,7 +101,10 @@ def fit(
     class_weight    "balanced", or {class: weight}
     metrics         what each epoch's row of the history gets beside the losses: "auc", "accuracy", "rmse" …
     seed            fixes the starting weights, the validation rows, the order of the rows and dropout
-    precision       "float32", or "float64" for checks; None is float64 with a solver and float32 otherwise
+    precision       "float32", or "float64" for checks; None is float64 with a solver and float32 otherwise; "bf16x3"
+                    and "bf16" are float32 with faster, less exact products in the steps, where the CPU has them
+    engine          what computes the steps; "auto" is the fastest one installed
+    threads         how many threads a step gets; None: as many as its work is worth. The results do not depend on it
     callbacks       called with every event; one that answers Stop(reason) ends training
     progress        True shows a bar in a terminal and plain lines elsewhere
     strict          False: no warning where network and loss suit each other poorly (PairingWarning)
@@ -109,16 +114,17 @@ def fit(
     raises          ConfigError, DataError; NonFiniteError when not even one epoch stayed finite
     """
     starts, (method, dtype) = whole_number("restarts", restarts), _method(optimizer, learning_rate, solver, precision)
+    running = engine_for(engine, threads, precision)
     train, judged, target, loss = training_rows(
         network, data, loss=loss, validation=validation, sample_weight=sample_weight, class_weight=class_weight,
         precision=dtype, seed=whole_number("seed", seed, least=0))  # fmt: skip
-    given = network, train, loss, target, engine
+    given = network, train, loss, target, running
     first = start_model(*given, seed, strict=strict, by_gradient=method.uses_gradient and epochs != 0)
     with Progress(quiet=not progress) as show:
         trainer = Trainer(
             first, method, train, judged, _penalties(l1, l2, penalties), whole_number("epochs", epochs, least=0),
             batch_rows(batch_size, len(train)), shuffle, seed, as_rule(early_stopping), _names(metrics),
-            [show, *_callables("callbacks", callbacks)], keep_path=keep_path)  # fmt: skip
+            [show, *_callables("callbacks", callbacks)], keep_path=keep_path, engine=running)  # fmt: skip
         return best_of_starts(trainer, partial(fill_model, *given), starts, filled=network.is_filled)
 
 
@@ -132,7 +138,19 @@ def _method(optimizer: Any, rate: Any, solver: Any, precision: str | None) -> tu
         if not isinstance(method, Optimizer):
             raise ConfigError(f"learning_rate={rate!r}: {method!r} finds its steps itself: leave the rate out")
         method = method.with_rate(rate)
-    return method, precision or ("float64" if isinstance(method, Solver) else "float32")
+    if not isinstance(method, Solver):
+        return method, "float64" if precision == "float64" else "float32"
+    if precision in LESS_EXACT:
+        raise ConfigError(f"precision={precision!r}: {method!r} needs exact products: leave the precision out")
+    return method, precision or "float64"
+
+
+def engine_for(engine: str | Engine, threads: int | None, precision: str | None) -> Engine:
+    """The engine with these options; where one is None, that of an engine which is given with its own."""
+    made = get_engine(engine)
+    return made.with_options(
+        threads=made.threads if threads is None else threads, precision=precision or made.precision
+    )
 
 
 def _penalties(l1: float, l2: float, penalties: Any) -> tuple[Any, ...]:
@@ -267,7 +285,7 @@ def training_rows(
     if not isinstance(network, Layer):
         given = type(network).__name__
         raise ConfigError(f"fit trains a layer such as Sequential(Dense(16), ReLU(), Dense(1)), given {given}")
-    dtype = np.dtype(_one_of("precision", precision, PRECISIONS))
+    dtype = np.dtype(_one_of("precision", precision, DTYPES))
     x, y = _pair(data, "data", network, dtype)
     target, loss = choose_target(y, None if loss is None else as_record(loss, Loss))
     encoded = encode_targets(loss, target, y, dtype)

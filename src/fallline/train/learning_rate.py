@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
@@ -15,10 +15,9 @@ import numpy as np
 from fallline.core.errors import ConfigError
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
-from fallline.core.tree import leaves
 from fallline.core.views import VIEWS
 from fallline.data.batches import batch_indices
-from fallline.engines.engine import Engine
+from fallline.engines.engine import Engine, get_engine
 from fallline.losses.loss import Loss
 from fallline.losses.penalties import L2
 from fallline.nn.layer import Layer
@@ -26,7 +25,8 @@ from fallline.optim.optimizer import Optimizer
 from fallline.optim.solver import as_minimizer
 from fallline.train.examples import Examples
 from fallline.train.fit import batch_rows, start_model, training_rows, whole_number
-from fallline.train.model import Model, mean_loss, score_rows
+from fallline.train.judging import Judging
+from fallline.train.model import Model
 from fallline.train.stepping import Stepping
 
 MOST_JUDGES = 1000  # rows on which the loss is measured
@@ -146,8 +146,9 @@ def find_learning_rate(
         raise ConfigError(f"low={low}, high={high}: give 0 < low < high")
     steps, seed = whole_number("steps", steps, least=2), whole_number("seed", seed, least=0)
     train, _, target, chosen = training_rows(network, data, loss=loss, precision=precision or "float32", seed=seed)
-    start = partial(start_model, network, train, chosen, target, engine, strict=False)
-    given = train, (L2(l2),) * bool(l2), batch_rows(batch_size, len(train))
+    running = get_engine(engine)
+    start = partial(start_model, network, train, chosen, target, running, strict=False)
+    given = train, (L2(l2),) * bool(l2), running, batch_rows(batch_size, len(train))
 
     def runs(rate: Any, starts: int) -> list[_Run]:
         return [_Run(method.with_rate(rate), start(k), *given, seed=k) for k in range(seed, seed + starts)]
@@ -164,26 +165,26 @@ def find_learning_rate(
 class _Run:
     """Training from one start, with the loss of the same rows at any time; a loss that is lost is infinite."""
 
-    def __init__(self, optimizer: Optimizer, model: Model, train: Examples, penalties: Any, batch: int, *, seed: int):
-        self.way = Stepping(optimizer, model, train, penalties, 1, seed, batch)
-        self.judges = train.take(np.random.default_rng(0).permutation(len(train))[:MOST_JUDGES])
-        self.network = model.network
-        self.state = optimizer.init(leaves(self.network, "param"))
-        self.carry = self.way.step.carried(self.network, self.state)
+    def __init__(
+        self, optimizer: Optimizer, model: Model, train: Examples, penalties: Any, engine: Engine, batch: int, *,
+        seed: int,
+    ):  # fmt: skip
+        self.way = Stepping(optimizer, model, train, penalties, 1, seed, engine, batch)
+        judges = train.take(np.random.default_rng(0).permutation(len(train))[:MOST_JUDGES])
+        self.judging = Judging(model.network, model.loss, judges, engine.with_options(threads=engine.threads))
+        self.carry: Sequence[Any] = self.way.step.carried(model.network, self.way.state)
         self.batches = self._batches()
 
     def loss(self) -> float:
-        model, judges = self.way.model, self.judges
-        found = mean_loss(model, score_rows(self.network, judges.x, model.engine), judges.y, judges.w)
-        return found if math.isfinite(found) else math.inf
+        judged = self.judging.look(self.way.step.weights(self.carry))
+        return judged.loss if judged and math.isfinite(judged.loss) else math.inf
 
     def after(self, steps: int) -> float:
         """The loss after so many steps."""
         indices = np.stack(list(islice(self.batches, steps)))
-        result = self.way.train_on(indices, self.carry, self.state)
+        result = self.way.train_on(indices, self.carry)
         self.carry = result.carry
         self.way.steps_done += steps
-        self.network, self.state = self.way.step.restored(self.carry, self.state)
         return self.loss() if result.steps == steps else math.inf
 
     def sweep(self, steps: int, first: float) -> np.ndarray:

@@ -27,7 +27,17 @@ from fallline.nn.run import EVAL
 from fallline.ops.composite import mean
 from fallline.ops.transcendental import sigmoid
 from fallline.train.checkpoint import read_model, write_model
-from fallline.train.examples import as_inputs, class_codes, finite_targets, in_order, n_rows, row_weights, take_rows
+from fallline.train.examples import (
+    Examples,
+    as_inputs,
+    class_codes,
+    finite_targets,
+    in_order,
+    n_rows,
+    row_weights,
+    take_rows,
+)
+from fallline.train.judging import CHUNK, Judging
 from fallline.train.metrics import (
     CLASS_METRICS,
     METRICS,
@@ -36,8 +46,6 @@ from fallline.train.metrics import (
     regression_metrics,
 )
 from fallline.train.step import loss_of, row_losses, scorer
-
-CHUNK = 4096  # rows scored in one engine call: large enough to be fast, small enough to stay in cache
 
 
 @dataclass(frozen=True)
@@ -121,8 +129,7 @@ class Model:
     def evaluate(self, X: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
         """The mean loss and the usual metrics on rows with known targets; a table holds its targets itself."""
         x, encoded = self.rows(X, y)
-        weights = row_weights(sample_weight, None, encoded, self.classes)
-        return metrics_of(self, score_rows(self.network, x, self.engine), encoded, weights)
+        return measured(self, x, encoded, row_weights(sample_weight, None, encoded, self.classes))
 
     def gradients(self, X: Any, y: Any = None, wrt: str = "weights") -> Any:
         """The derivatives of J, the mean loss of the rows in evaluation mode and without penalties.
@@ -232,25 +239,30 @@ def mean_loss(model: Model, scores: np.ndarray, encoded: np.ndarray, weights: np
     return float(np.average(np.concatenate(losses).astype(np.float64), weights=weights))
 
 
+def measured(model: Model, x: Any, encoded: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    """The mean loss of rows and the usual metrics, numbers in the target's unit."""
+    judging = Judging(model.network, model.loss, Examples(x, encoded, weights), get_engine(model.engine))
+    judged = judging.look(leaves(model.network))
+    assert judged is not None  # nothing stops it
+    return {"loss": judged.loss, **metrics_of(model, judged.scores, encoded, weights)}
+
+
 def metrics_of(
     model: Model, scores: np.ndarray, encoded: np.ndarray, weights: np.ndarray, names: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """The metrics of scored rows, numbers in the target's unit; without names the loss and the usual ones."""
-    found = {"loss": mean_loss(model, scores, encoded, weights)} if names is None else {}
+    """The metrics of scored rows, numbers in the target's unit; without names the usual ones."""
     if model.classes and model.loss.probabilistic:
         chosen = CLASS_METRICS if names is None else names
-        return found | classification_metrics(
-            model.probabilities(scores), encoded.astype(np.int64), weights, names=chosen
-        )
+        return classification_metrics(model.probabilities(scores), encoded.astype(np.int64), weights, names=chosen)
     if model.classes:  # a score without a probability still decides, and ranks the rows
         _need_no_probabilities(model, names or ())
         ranks = np.asarray(sigmoid(scores.astype(np.float64)))
         chosen = CLASS_METRICS[:2] if names is None else names
-        return found | classification_metrics(ranks, encoded.astype(np.int64), weights, names=chosen)
+        return classification_metrics(ranks, encoded.astype(np.int64), weights, names=chosen)
     answers, targets = model.predicted(scores), model.target.decode(encoded.astype(np.float64))
     if answers.shape != targets.shape and not names:  # several quantiles of one target have a loss, and no one error
-        return found
-    return found | regression_metrics(answers, targets, weights, names=NUMBER_METRICS if names is None else names)
+        return {}
+    return regression_metrics(answers, targets, weights, names=NUMBER_METRICS if names is None else names)
 
 
 def _need_no_probabilities(model: Model, names: Sequence[str]) -> None:

@@ -12,10 +12,9 @@ from fallline.core.errors import ConfigError
 from fallline.core.record import key_of
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves, with_leaves
-from fallline.engines.engine import COMPILED, get_engine
+from fallline.engines.engine import COMPILED, Engine, get_engine
 from fallline.graph.program import Program
 from fallline.graph.value import Value
-from fallline.nn.layer import Layer
 from fallline.nn.run import Run
 from fallline.optim.solver import Objective
 from fallline.train.closed_form import check_quadratic, solve_least_squares
@@ -43,10 +42,10 @@ class TrainingObjective(Objective):
     Layers are in training mode: batch norm uses the statistics of all rows. The rows go through in one piece.
     """
 
-    def __init__(self, model: Model, train: Examples, penalties: tuple[Any, ...]):
+    def __init__(self, model: Model, train: Examples, penalties: tuple[Any, ...], engine: Engine | None = None):
         super().__init__()
         self.model, self.train, self.penalties = model, train, penalties
-        self.engine = get_engine(model.engine)
+        self.engine = engine or get_engine(model.engine)
         self.params, self.buffers = leaves(model.network, "param"), leaves(model.network, "buffer")
         self.eps = float(np.finfo(train.w.dtype).eps)
 
@@ -55,9 +54,10 @@ class TrainingObjective(Objective):
         """The starting weights in one vector, in the order of `leaves(network, "param")`."""
         return flattened(self.model.network)
 
-    def network_at(self, w: np.ndarray, buffers: Arrays) -> Layer:
-        """The network with these weights and this state."""
-        return with_leaves(self.model.network, {**self._split(w), **buffers})
+    def leaves_at(self, w: np.ndarray, buffers: Arrays) -> Arrays:
+        """Every leaf of the network with these weights and this state, in the order of `leaves(network)`."""
+        found = {**self._split(w), **buffers}
+        return {path: found[path] for path in leaves(self.model.network)}
 
     def moved(self, buffers: Arrays, w: np.ndarray) -> Arrays:
         """The state after one step at these weights: running statistics come nearer to those of all rows."""
@@ -108,7 +108,7 @@ class TrainingObjective(Objective):
         """The results of build(rows, *parts), compiled once for each configuration and number of rows."""
         data, model = self.train.arrays, self.model
         key = (f"objective {name}", *map(key_of, (model.network, model.loss, self.penalties)), len(self.train),
-               tuple(str(Spec.of(array)) for array in data), self.engine.name)  # fmt: skip
+               tuple(str(Spec.of(array)) for array in data), self.engine.key)  # fmt: skip
 
         def compiled() -> Any:
             rows = self.train.x, self.train.y, self.train.w

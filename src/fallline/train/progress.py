@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, TextIO
 
 from fallline.train.events import BatchProgress, Ended, EpochEnded, Event, Started, Stop
@@ -138,12 +139,13 @@ class Progress:
         self._bar.draw(self.share, self._texts(short=True))
 
     def _warn_of_rise(self) -> None:
-        if self._warned or "train_loss" not in self._row:
+        recent = self._history.rows[-RISING_EPOCHS - 1 :]
+        losses = [row.get("train_loss", math.nan) for row in recent]
+        if self._warned or len(losses) <= RISING_EPOCHS or not all(a < b for a, b in pairwise(losses)):
             return
-        recent = History(self._history.rows[-RISING_EPOCHS - 1 :])
-        for rise in recent.rises("train_loss", RISING_EPOCHS):
-            self._warned = True
-            self._write(recent.rise_text(*rise))
+        self._warned = True
+        ends = recent[0]["epoch"], recent[-1]["epoch"]
+        self._write(History(recent).rise_text(*ends))
 
     def _finish(self, event: Ended) -> None:
         self._over = True  # an early stop leaves no time to be told

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fallline.engines.engine import Engine
 from fallline.optim.solver import Solver
 from fallline.train.examples import Examples
 from fallline.train.model import Model
@@ -25,9 +26,10 @@ class Solving:
     batches = 1
 
     def __init__(
-        self, solver: Solver, model: Model, train: Examples, penalties: tuple[Any, ...], epochs: int, seed: int
-    ):
-        self.objective = TrainingObjective(model, train, penalties)
+        self, solver: Solver, model: Model, train: Examples, penalties: tuple[Any, ...], epochs: int, seed: int,
+        engine: Engine,
+    ):  # fmt: skip
+        self.objective = TrainingObjective(model, train, penalties, engine)
         self.solver, self.epochs, self.seed = solver, epochs, seed
         self.start = self.objective.weights
         self.state = solver.init(self.start)
@@ -61,4 +63,4 @@ class Solving:
         if self.objective.penalties:
             facts["objective"] = value
         facts |= {"evaluations": self.objective.evaluations, **notes}
-        return Round(epoch, self.objective.network_at(w, buffers), facts)
+        return Round(epoch, self.objective.leaves_at(w, buffers), facts)

@@ -137,6 +137,16 @@ class Step:
         found = leaves(network)
         return [found[p] for p in (*self.params, *self.buffers)] + list(state.values())
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where each leaf of the network stands in the carry, in the order of `leaves(network)`."""
+        places = {path: k for k, path in enumerate((*self.params, *self.buffers))}
+        return {path: places[path] for path in leaves(self.network)}
+
+    def weights(self, carry: Sequence[Any]) -> Arrays:
+        """The leaves of the network by path, from carried arrays."""
+        return {path: carry[k] for path, k in self._places.items()}
+
     def restored(self, carry: Sequence[Any], state: Arrays) -> tuple[Layer, Arrays]:
         """The network and the optimizer's state from carried arrays."""
         paths = [*self.params, *self.buffers]
@@ -187,7 +197,7 @@ class Step:
     def key(self) -> Hashable:
         """What the program depends on; the learning rate is data, so it is left out."""
         parts = (self.network, self.loss, self.optimizer.with_rate(0.0), self.penalties)
-        return tuple(map(key_of, parts)), self.batch, self.engine.name
+        return tuple(map(key_of, parts)), self.batch, self.engine.key
 
 
 def scorer(network: Layer, x: Any, engine: Engine) -> Call:
@@ -198,16 +208,30 @@ def scorer(network: Layer, x: Any, engine: Engine) -> Call:
             Program.of(lambda found, rows: row_scores(with_leaves(network, found), rows, EVAL), leaves(network), x)
         )
 
-    return COMPILED.get(("scores", key_of(network), _specs(x), engine.name), build)
+    return COMPILED.get(("scores", key_of(network), _specs(x), engine.key), build)
 
 
 def loss_of(loss: Loss, score: Any, y: Any, engine: Engine) -> np.ndarray:
     """The losses of rows from their scores."""
     call = COMPILED.get(
-        ("loss", key_of(loss), _specs(score), _specs(y), engine.name),
+        ("loss", key_of(loss), _specs(score), _specs(y), engine.key),
         lambda: engine.compile(Program.of(loss, score, y)),
     )
     return call(score, y)[0]
+
+
+def judged(network: Layer, loss: Loss, x: Any, y: Any, engine: Engine) -> Call:
+    """The compiled function (leaves, x leaves, y) -> [scores, losses of the rows] in evaluation mode."""
+
+    def build() -> Call:
+        return engine.compile(
+            Program.of(
+                lambda found, rows, targets: row_losses(with_leaves(network, found), loss, rows, targets, EVAL),
+                leaves(network), x, y,
+            )
+        )  # fmt: skip
+
+    return COMPILED.get(("judged", key_of(network), key_of(loss), _specs(x), _specs(y), engine.key), build)
 
 
 def check_scores(network: Layer, loss: Loss, x: Any, wanted: int) -> None:

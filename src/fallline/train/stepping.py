@@ -6,33 +6,40 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves
-from fallline.data.batches import batch_indices
-from fallline.engines.engine import Loop, LoopResult, get_engine
-from fallline.nn.layer import Layer
+from fallline.data.batches import epoch_order
+from fallline.engines.engine import Engine, Loop, LoopResult
 from fallline.ops.random import new_key, step_keys
 from fallline.optim.optimizer import Optimizer
 from fallline.train.events import BatchProgress
 from fallline.train.examples import Examples
-from fallline.train.model import Model, mean_loss, score_rows
+from fallline.train.judging import Judging, never
+from fallline.train.model import Model
 from fallline.train.nonfinite import first_nonfinite
+from fallline.train.replay import Replay
 from fallline.train.step import Step
 
-SECONDS_PER_CALL = 0.2  # an engine call returns this often, for progress and Ctrl-C
+SECONDS_PER_CALL = 0.1  # what an engine call is to last: it returns for progress and Ctrl-C
 LARGEST_CALL = 100_000  # steps
+GROWTH = 8  # times as many steps as in the call before, at most: the first steps tell little of the speed
+KEYS = 4096  # steps whose numbers and random keys are computed together
 
 
 @dataclass(frozen=True)
 class Round:
-    """The network after an epoch (0: before the first one), and what the epoch itself found, as columns of a row."""
+    """The weights after an epoch (0: before the first one), and what the epoch itself found, as columns of a row.
+
+    weights  every leaf of the network by path, in the order of `leaves(network)`
+    """
 
     epoch: int
-    network: Layer
+    weights: dict[str, Any]
     facts: dict[str, Any]
 
 
@@ -40,7 +47,9 @@ class Round:
 class Stepping:
     """The rounds of an optimizer.
 
+    engine    what computes the steps, with its options
     losses    the losses of the finished epochs, which a schedule may watch
+    halted    whether the rounds are to end at once, wherever they are
     batches   steps in one epoch
     failure   why a value that is not finite ended the rounds;  reason  why they ended otherwise, "" after the last one
     """
@@ -51,107 +60,128 @@ class Stepping:
     penalties: tuple[Any, ...]
     epochs: int
     seed: int
+    engine: Engine
     batch_size: int
     shuffle: bool = True
-    losses: Callable[[], Sequence[float]] = tuple
+    losses: Sequence[float] = ()
+    halted: Callable[[], bool] = never
 
     def __post_init__(self) -> None:
         self.batch_size = min(self.batch_size, len(self.train))
         self.batches = -(-len(self.train) // self.batch_size)
-        engine = get_engine(self.model.engine)
-        self.step = Step(self.model.network, self.model.loss, self.optimizer, self.penalties, self.batch_size, engine)
+        given = self.penalties, self.batch_size, self.engine
+        self.step = Step(self.model.network, self.model.loss, self.optimizer, *given)
+        self.state = self.optimizer.init(leaves(self.model.network, "param"))
         self.key = new_key(self.seed)
         self.steps_done = 0
         self.failure = self.reason = ""
-        self._chunk = 8
+        self._rate = 0.0  # of the last step
+        self._steps = 1  # of the next engine call, at most
         self._loops: dict[int, Loop] = {}  # by batch size
+        self._numbered: tuple[int, np.ndarray, np.ndarray] = 0, np.zeros(0), np.zeros(0)
+        self._data = self.train.arrays
         self._weight = _sum([self.train.w])
 
     def rounds(self) -> Iterator[BatchProgress | Round]:
         """Epoch 0 and then every epoch, with the progress inside it."""
-        network = self.model.network
-        state = self.optimizer.init(leaves(network, "param"))
-        carry = self.step.carried(network, state)
-        yield Round(0, network, self._untrained(carry, state))
+        carry: Sequence[Any] = self.step.carried(self.model.network, self.state)
+        untrained = self._untrained(carry)
+        if untrained is None:
+            return
+        yield Round(0, leaves(self.model.network), untrained)
+        replay = Replay(self._call, carry)
         for epoch in range(1, self.epochs + 1):
             totals, norms, done = [], [], 0
             for indices in self._calls(epoch):
-                result = self.train_on(indices, carry, state)
+                scanned = self._scanned(len(indices))
+                replay.note(indices, scanned)
+                result = self._call(carry, indices, scanned)
                 watched, losses, norm = result.records
                 if not math.isfinite(watched[-1]):
+                    failed = result.steps - 1
+                    where = f"in epoch {epoch}, batch {done + result.steps}"
                     self.failure = self._explain(
-                        carry, state, indices, result.steps - 1, f"in epoch {epoch}, batch {done + result.steps}"
+                        replay.before(failed), [s[failed] for s in scanned], indices[failed], where
                     )
                     return
                 carry = result.carry
+                replay.done(carry)
                 totals.append(losses)
                 norms.append(norm)
                 done += result.steps
                 self.steps_done += result.steps
                 yield BatchProgress(epoch, done, self.batches, float(losses[-1]) / indices.shape[1])
-            network, state = self.step.restored(carry, state)
-            rate = float(self._rates(self.steps_done - 1, 1)[0])
-            yield Round(epoch, network, _facts(rate, _sum(norms) / done, _sum(totals) / self._weight))
+            facts = _facts(self._rate, _sum(norms) / done, _sum(totals) / self._weight)
+            yield Round(epoch, self.step.weights(carry), facts)
 
     def _calls(self, epoch: int) -> Iterator[np.ndarray]:
         """The epoch's batches in groups of equal batch size, each group one engine call: (steps, batch) row numbers."""
-        listed = batch_indices(len(self.train), self.batch_size, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
-        full = [b for b in listed if len(b) == self.batch_size]
+        order = epoch_order(len(self.train), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
+        whole = len(order) // self.batch_size
+        full = order[: whole * self.batch_size].reshape(whole, self.batch_size)
         at = 0
-        while at < len(full):
-            group = np.stack(full[at : at + self._chunk])
+        while at < whole:
+            group = full[at : at + self._steps]
             at += len(group)
             yield group
-        for short in listed[len(full) :]:
-            yield short[None, :]
+        if whole < self.batches:
+            yield order[None, whole * self.batch_size :]
 
-    def train_on(self, indices: np.ndarray, carry: list[Any], state: dict[str, Any]) -> LoopResult:
+    def train_on(self, indices: np.ndarray, carry: Sequence[Any]) -> LoopResult:
         """The next steps in one engine call."""
-        start = time.perf_counter()
-        rows = indices.shape[1]
+        return self._call(carry, indices, self._scanned(len(indices)))
+
+    def _call(self, carry: Sequence[Any], indices: np.ndarray, scanned: Sequence[np.ndarray]) -> LoopResult:
+        """One engine call. What it took says how many steps the next one may have."""
+        steps, rows = indices.shape
         if rows not in self._loops:
-            self._loops[rows] = self.step.loop(state, *self._batch_specs(rows))
-        result = self._loops[rows](carry, self._scanned(len(indices)), self.train.arrays, indices)
+            self._loops[rows] = self.step.loop(self.state, *self._batch_specs(rows))
+        start = time.perf_counter()
+        result = self._loops[rows](carry, scanned, self._data, indices)
         seconds = time.perf_counter() - start
-        self._chunk = max(1, min(LARGEST_CALL, int(self._chunk * min(4.0, SECONDS_PER_CALL / max(seconds, 1e-9)))))
+        if rows == self.batch_size:
+            fitting = min(LARGEST_CALL, result.steps * SECONDS_PER_CALL / max(seconds, 1e-9))
+            self._steps = max(1, int(min(fitting, max(self._steps, GROWTH * steps))))
         return result
 
     def _scanned(self, steps: int) -> list[np.ndarray]:
         """Learning rate, step number (from 1) and random key of each of the next steps."""
-        numbers = np.arange(self.steps_done + 1, self.steps_done + 1 + steps)
-        dtype = self.train.w.dtype
-        return [self._rates(self.steps_done, steps).astype(dtype), numbers.astype(dtype), step_keys(self.key, numbers)]
+        first, numbers, keys = self._numbered
+        at = self.steps_done - first
+        if at < 0 or at + steps > len(numbers):
+            at, counted = 0, np.arange(self.steps_done + 1, self.steps_done + 1 + max(steps, KEYS))
+            numbers, keys = counted.astype(self.train.w.dtype), step_keys(self.key, counted)
+            self._numbered = self.steps_done, numbers, keys
+        rates = self._rates(self.steps_done, steps)
+        self._rate = float(rates[-1])
+        return [rates.astype(self.train.w.dtype), numbers[at : at + steps], keys[at : at + steps]]
 
     def _rates(self, first: int, steps: int) -> np.ndarray:
         """The learning rates of steps counted from 0."""
         rate = self.optimizer.learning_rate
         if isinstance(rate, (int, float)):
             return np.full(steps, float(rate))
-        losses, epochs = self.losses(), max(1, self.epochs)  # the rate of an untrained network is that of a first step
-        at = range(first, first + steps)
-        return np.array(
-            [self.optimizer.rate_at(s, steps_per_epoch=self.batches, epochs=epochs, history=losses) for s in at]
-        )
+        epochs = max(1, self.epochs)  # the rate of an untrained network is that of a first step
+        at = partial(self.optimizer.rate_at, steps_per_epoch=self.batches, epochs=epochs, history=self.losses)
+        return np.array([at(step) for step in range(first, first + steps)])
 
     def _batch_specs(self, rows: int) -> tuple[Any, Spec, Spec]:
         """The Specs of a batch of that many rows."""
         data = (self.train.x, self.train.y, self.train.w)
         return map_leaves(lambda _, leaf: Spec((rows, *leaf.shape[1:]), leaf.dtype), data)
 
-    def _untrained(self, carry: list[Any], state: dict[str, Any]) -> dict[str, Any]:
-        """The facts of epoch 0: the loss on all rows, and the gradient of the first batch."""
-        result = self.train_on(next(self._calls(1))[:1], carry, state)
-        scores = score_rows(self.model.network, self.train.x, self.model.engine)
-        loss = mean_loss(self.model, scores, self.train.y, self.train.w)
-        return _facts(float(self._rates(0, 1)[0]), float(result.records[2][0]), loss)
+    def _untrained(self, carry: Sequence[Any]) -> dict[str, Any] | None:
+        """The facts of epoch 0: the loss on all rows, and the gradient of the first batch; None when halted."""
+        result = self.train_on(next(self._calls(1))[:1], carry)
+        exact = self.engine.with_options(threads=self.engine.threads)
+        network = self.model.network
+        judged = Judging(network, self.model.loss, self.train, exact).look(leaves(network), self.halted)
+        return None if judged is None else _facts(self._rate, float(result.records[2][0]), judged.loss)
 
-    def _explain(self, carry: list[Any], state: dict[str, Any], indices: np.ndarray, failed: int, where: str) -> str:
-        """Runs the steps before the failed one again, then that one node by node."""
-        if failed > 0:
-            carry = self.train_on(indices[:failed], carry, state).carry
-        batch = self.train.take(indices[failed])
-        program = self.step.program(state, batch.x, batch.y, batch.w)
-        scanned = [s[failed] for s in self._scanned(failed + 1)]
+    def _explain(self, carry: Sequence[Any], scanned: list[Any], rows: np.ndarray, where: str) -> str:
+        """Runs the failed step once more, node by node, from the arrays before it."""
+        batch = self.train.take(rows)
+        program = self.step.program(self.state, batch.x, batch.y, batch.w)
         culprit = first_nonfinite(program, [*carry, *scanned, *batch.arrays], program.outputs[-2])
         if culprit is None:
             return f"the loss is not finite {where} of {self.batches}"
@@ -164,4 +194,4 @@ def _facts(rate: float, norm: float, loss: float) -> dict[str, Any]:
 
 def _sum(parts: Sequence[np.ndarray]) -> float:
     """The sum of all entries. They are added up together, so its bits do not tell how steps were grouped into calls."""
-    return float(np.concatenate(parts).sum(dtype=np.float64))
+    return float((parts[0] if len(parts) == 1 else np.concatenate(parts)).sum(dtype=np.float64))

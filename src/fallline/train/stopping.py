@@ -51,14 +51,13 @@ class Best:
             return not math.isnan(value)
         return value > on + by if self.higher else value < on - by
 
-    def better(self, row: dict[str, Any]) -> bool:
-        """Whether this row beats all before it (its weights are the ones to keep). Changes nothing."""
-        return self.improves(self.value(row), self.best_value)
-
-    def note(self, row: dict[str, Any]) -> None:
-        """Takes the row in."""
-        if self.better(row):
-            self.best_epoch, self.best_value = int(row["epoch"]), self.value(row)
+    def note(self, row: dict[str, Any]) -> bool:
+        """Takes the row in; whether it beats all before it (its weights are the ones to keep)."""
+        value = self.value(row)
+        better = self.improves(value, self.best_value)
+        if better:
+            self.best_epoch, self.best_value = int(row["epoch"]), value
+        return better
 
 
 def _absent(metric: str, row: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from fallline.data.columns import Columns
 from fallline.data.split import Split, split_rows
 from fallline.data.table import Table, column_label
 from fallline.data.target import ClassTarget, NumberTarget, find_target, fit_target, infer_target
+from fallline.engines.engine import PRECISIONS, Engine
 from fallline.losses.loss import Loss
 from fallline.losses.penalties import L2
 from fallline.nn.containers import Sequential
@@ -29,9 +30,9 @@ from fallline.optim.optimizer import Minimizer, Optimizer
 from fallline.optim.solver import as_minimizer
 from fallline.train.events import Consumer
 from fallline.train.examples import Examples, drop_absent
-from fallline.train.fit import LOSS_OF, batch_rows, start_model
+from fallline.train.fit import LOSS_OF, batch_rows, engine_for, start_model
 from fallline.train.history import History
-from fallline.train.model import Model, metrics_of, score_rows
+from fallline.train.model import Model, measured
 from fallline.train.stopping import EarlyStopping
 from fallline.train.trainer import Fit, Trainer
 
@@ -67,6 +68,9 @@ class TableOptions(Record):
                    that says train, validation or test); the named column is no feature
     seed           number that fixes the split, the starting weights, the order of the rows and dropout
     engine         what computes the steps; "auto" is the fastest one installed
+    threads        threads of a step; not given: as many as its work is worth, and the results are the same in any case
+    precision      "float32" or "float64"; "bf16x3" and "bf16" are float32 with faster, less exact products in the
+                   training steps, where the CPU has them
     """
 
     hidden: tuple[int, ...] = (64, 32)
@@ -85,6 +89,8 @@ class TableOptions(Record):
     split: str = "shuffled"
     seed: int = setting(0, at_least=0)
     engine: str = "auto"
+    threads: int | None = setting(None, at_least=1)
+    precision: str = setting("float32", choices=PRECISIONS)
 
     def validate(self) -> None:
         if self.schedule is not None and self.learning_rate is not None:
@@ -94,6 +100,15 @@ class TableOptions(Record):
             )
         self.made_optimizer()
         batch_rows(self.batch_size, 1)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the weights and the inputs."""
+        return np.dtype("float64" if self.precision == "float64" else "float32")
+
+    def made_engine(self) -> Engine:
+        """The engine with its options."""
+        return engine_for(self.engine, self.threads, self.precision)
 
     def made_optimizer(self) -> Minimizer:
         """The optimizer with its learning rate or schedule, or the solver, which has none."""
@@ -155,6 +170,7 @@ class Prepared:
             early_stopping=EarlyStopping(patience=options.patience),
             metrics=("auc",) if self.kind == "binary" else ("accuracy",) if model.classes else ("rmse",),
             consumers=consumers,
+            engine=options.made_engine(),
         ).run()
 
     def _linear(self) -> Model:
@@ -197,7 +213,7 @@ class TableRun:
         for name, rows in parts.items():
             if len(rows):
                 part = self.prepared.examples.take(rows)
-                found[name] = metrics_of(model, score_rows(model.network, part.x, model.engine), part.y, part.w)
+                found[name] = measured(model, part.x, part.y, part.w)
         return found
 
 
@@ -224,15 +240,17 @@ def prepare(table: Table, target: str | int | None, options: TableOptions) -> Pr
     numbers, categories = columns.transform(table)
     y = fitted.encode(table)
     _check_loss(loss, fitted, y, table)
+    numbers, dtype = numbers.astype(options.dtype, copy=False), options.dtype
     x = (numbers, categories) if columns.cardinalities else numbers
-    dtype = np.int32 if loss.target_dtype == "int32" else np.float32
-    examples = Examples(x, np.ascontiguousarray(y, dtype), np.ones(len(y), np.float32))
+    encoded = np.ascontiguousarray(y, np.int32 if loss.target_dtype == "int32" else dtype)
+    examples = Examples(x, encoded, np.ones(len(y), dtype))
     if loss.task == "regression" and _n_scores(loss, fitted) > 1:
         raise ConfigError(
             f"{loss!r} predicts several numbers a row: train it with fl.fit, or choose a loss for one number"
         )
     network = tabular_network(columns, options, _n_scores(loss, fitted))
-    model = replace(start_model(network, examples, loss, fitted, options.engine, options.seed), columns=columns)
+    engine = options.made_engine()
+    model = replace(start_model(network, examples, loss, fitted, engine, options.seed), columns=columns)
     return Prepared(table, options, kind, reason, split, examples, model)
 
 

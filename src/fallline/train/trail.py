@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,39 +22,31 @@ class Trail:
 
     def __init__(self, keep: bool = False):
         self.keep = keep
-        self._at: Arrays = {}
-        self._change: Arrays = {}
+        self._at = self._change = np.zeros(0)
+        self._length = 0.0  # of the last change
         self._kept: list[np.ndarray] = []
 
-    def note(self, network: Layer) -> float | None:
+    def note(self, weights: Iterable[np.ndarray]) -> float | None:
         """Takes in the weights after an epoch.
 
         returns  Δw · Δw' / (‖Δw‖ ‖Δw'‖), the cosine between this epoch's change of the weights and the one before:
                  1 straight on, 0 at a right angle, -1 back and forth; None where there are no two changes to compare
         """
-        now = leaves(network, "param")
+        parts = [np.ravel(array) for array in weights]
+        now = np.concatenate(parts) if parts else np.zeros(0)
         if self.keep:
-            self._kept.append(flattened(network))
-        change = {path: now[path] - before for path, before in self._at.items()}
-        turn = _cosine(change, self._change)
-        self._at, self._change = now, change
-        return turn
+            self._kept.append(now.astype(np.float64))
+        change = now - self._at if len(self._at) else self._change
+        length = math.sqrt(float(np.vdot(change, change)))
+        product = length * self._length
+        turn = float(np.vdot(change, self._change)) / product if 0 < product < math.inf else None
+        self._at, self._change, self._length = now, change, length
+        return None if turn is None else max(-1.0, min(1.0, turn))
 
     @property
     def path(self) -> np.ndarray | None:
         """(epochs + 1, n_weights) float64, each row in the order of `leaves(network, "param")`; None if not kept."""
         return np.stack(self._kept) if self.keep else None
-
-
-def _cosine(a: Arrays, b: Arrays) -> float | None:
-    if not a or not b:
-        return None
-    size = math.sqrt(_dot(a, a)) * math.sqrt(_dot(b, b))
-    return max(-1.0, min(1.0, _dot(a, b) / size)) if 0 < size < math.inf else None
-
-
-def _dot(a: Arrays, b: Arrays) -> float:
-    return sum(float(np.vdot(a[path], b[path])) for path in a)
 
 
 def joined(arrays: Any) -> np.ndarray:

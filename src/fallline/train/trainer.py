@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +15,17 @@ import numpy as np
 
 from fallline.core.errors import ConfigError, NonFiniteError
 from fallline.core.listing import Listing
+from fallline.core.tree import leaves, with_leaves
 from fallline.core.warn import warn_user
+from fallline.engines.engine import Engine, get_engine
 from fallline.optim.optimizer import Minimizer, Optimizer
 from fallline.optim.solver import Solver
-from fallline.train.events import Consumer, Ended, EpochEnded, Event, Started, Stop, tell
+from fallline.train.events import Consumer, Ended, EpochEnded, Started, Stop, tell
 from fallline.train.examples import Examples
 from fallline.train.history import History
+from fallline.train.judging import Judging
 from fallline.train.metrics import METRICS, column_name
-from fallline.train.model import Model, mean_loss, metrics_of, score_rows
+from fallline.train.model import Model, metrics_of
 from fallline.train.solving import Solving
 from fallline.train.stepping import Round, Stepping
 from fallline.train.stopping import Best, EarlyStopping, StoppingRule
@@ -70,6 +74,7 @@ class Trainer:
                 otherwise it is the validation loss; without validation rows the last weights are kept
     optimizer   an Optimizer takes a step for each batch; of a Solver an epoch is one iteration on all rows
     keep_path   whether the Fit gets the weights of every epoch
+    engine      what computes the steps, with its options; None is the model's engine
     """
 
     model: Model
@@ -86,36 +91,38 @@ class Trainer:
     consumers: Sequence[Consumer] = ()
     history: History = field(default_factory=History)
     keep_path: bool = False
+    engine: Engine | None = None
 
     def __post_init__(self) -> None:
         self.metrics = tuple(dict.fromkeys(METRICS[m].name for m in (*self.metrics, *self._watched_metric())))
         self.trail = Trail(self.keep_path)
-        self.way = self._way()
+        self.running = self.engine or get_engine(self.model.engine)
+        self._params = list(leaves(self.model.network, "param"))
+        self._losses: list[float] = []  # of the finished epochs, for schedules
         self._interrupted = False
+        self.way = self._way()
 
     def _way(self) -> Stepping | Solving:
         """What moves the weights."""
-        given = self.model, self.train, self.penalties, self.epochs, self.seed
+        given = self.model, self.train, self.penalties, self.epochs, self.seed, self.running
         if isinstance(self.optimizer, Solver):
             return Solving(self.optimizer, *given)
         if isinstance(self.optimizer, Optimizer):
-            return Stepping(self.optimizer, *given, self.batch_size, self.shuffle, self._losses)
+            return Stepping(self.optimizer, *given, self.batch_size, self.shuffle, self._losses, self._is_interrupted)
         raise ConfigError(f"{self.optimizer!r} is neither an Optimizer nor a Solver: make it a subclass of one")
 
     def run(self) -> Fit:
         """Trains to the end and returns what is left."""
         judge = self._judge()
         consumers = [*self.consumers, *([self.early_stopping.watch()] if self.early_stopping else [])]
-        best: tuple[int, Model] = (0, self.model)
+        best: tuple[int, dict[str, Any]] = (0, {})
         stopped = None
         with self._interrupts():
-            for event in self._events():
-                if isinstance(event, EpochEnded):
+            for event, weights in self._events():
+                if weights is not None:
                     self.history.append(event.row)
-                    if judge is None or judge.better(event.row):
-                        best = event.row["epoch"], self.model
-                    if judge is not None:
-                        judge.note(event.row)
+                    if judge is None or judge.note(event.row):
+                        best = event.row["epoch"], weights
                 stopped = tell(consumers, event)
                 if stopped is not None or self._interrupted:
                     break
@@ -126,8 +133,9 @@ class Trainer:
             raise NonFiniteError(failure)
         if failure:
             warn_user(f"{failure}; the weights of epoch {best[0]} are kept", RuntimeWarning)
-        weights = None if (self.train.w == 1).all() else self.train.w
-        return Fit(best[1], self.history, reason, best[0], ended, self.trail.path, self.penalties, weights)
+        row_weights = None if (self.train.w == 1).all() else self.train.w
+        model = replace(self.model, network=with_leaves(self.model.network, best[1]))
+        return Fit(model, self.history, reason, best[0], ended, self.trail.path, self.penalties, row_weights)
 
     def _ending(self, stopped: Stop | None) -> tuple[Ending, str]:
         """What ended training, and the reason in words."""
@@ -153,36 +161,53 @@ class Trainer:
         name = column_name(watched).removeprefix("validation_").removeprefix("train_")
         return (name,) if name in METRICS else ()
 
-    def _events(self) -> Iterator[Event]:
-        yield Started(self.epochs, self.way.batches, len(self.train), len(self.validation or ()))
+    def _events(self) -> Iterator[tuple[Any, dict[str, Any] | None]]:
+        """Every event, with the end of an epoch its weights."""
+        yield Started(self.epochs, self.way.batches, len(self.train), len(self.validation or ())), None
         for found in self.way.rounds():
-            if isinstance(found, Round):
-                self.model = replace(self.model, network=found.network)
-                yield EpochEnded(self._row(found))
-            else:
-                yield found
+            if not isinstance(found, Round):
+                yield found, None
+                continue
+            row = self._row(found)
+            if row is None:
+                return
+            if found.epoch:
+                self._losses.append(row["train_loss" if self.validation is None else "validation_loss"])
+            yield EpochEnded(row), found.weights
 
-    def _row(self, found: Round) -> dict[str, Any]:
-        """One row of the history: what the epoch itself found, how the way turned, and what the weights are worth."""
+    def _row(self, found: Round) -> dict[str, Any] | None:
+        """One row of the history: what the epoch itself found, how the way turned, and what the weights are worth.
+
+        None when Ctrl-C came in between.
+        """
         row: dict[str, Any] = {"epoch": found.epoch}
+        turn = self.trail.note([found.weights[path] for path in self._params])
         for name, value in found.facts.items():
             row[name] = value
-            if name == "gradient_norm" and (turn := self.trail.note(found.network)) is not None:
+            if name == "gradient_norm" and turn is not None:
                 row["direction"] = turn
-        judged = self.validation or (self.train if self.metrics else None)
-        if judged is None:
+        rows, prefix = (self.train, "train") if self.validation is None else (self.validation, "validation")
+        if rows is self.train and not self.metrics:
             return row
-        scores = score_rows(found.network, judged.x, self.model.engine)
-        prefix = "validation" if self.validation else "train"
-        if self.validation is not None:
-            row["validation_loss"] = mean_loss(self.model, scores, judged.y, judged.w)
-        metrics = metrics_of(self.model, scores, judged.y, judged.w, self.metrics)
-        return row | {f"{prefix}_{name}": value for name, value in metrics.items()}
+        judged = self._judging.look(found.weights, self._is_interrupted)
+        if judged is None:
+            return None
+        if rows is self.validation:
+            row["validation_loss"] = judged.loss
+        if self.metrics:
+            metrics = metrics_of(self.model, judged.scores, rows.y, rows.w, self.metrics)
+            row |= {f"{prefix}_{name}": value for name, value in metrics.items()}
+        return row
 
-    def _losses(self) -> Sequence[float]:
-        """What a schedule may watch: the loss of each finished epoch, of the validation rows where there are any."""
-        column = "validation_loss" if self.validation is not None else "train_loss"
-        return tuple(self.history[column][1:]) if len(self.history) > 1 else ()
+    @cached_property
+    def _judging(self) -> Judging:
+        """What judges the weights: in the full precision with which the model will predict."""
+        exact = self.running.with_options(threads=self.running.threads)
+        rows = self.train if self.validation is None else self.validation
+        return Judging(self.model.network, self.model.loss, rows, exact)
+
+    def _is_interrupted(self) -> bool:
+        return self._interrupted
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:

@@ -35,7 +35,7 @@ def table_model() -> tuple[fl.Model, fl.Table]:
         {
             "age": RNG.normal(50, 10, n),
             "dose": RNG.normal(3, 1, n),
-            "town": [f"town {i}" for i in RNG.integers(0, 35, n)],
+            "town": [f"town {i % 35}" for i in range(n)],
             "sex": RNG.choice(["f", "m"], n),
             "cost": RNG.normal(200, 20, n),
         }
