@@ -109,8 +109,12 @@ def _broadcast(node: Value, args: tuple[Value, ...]) -> Value | None:
     return OPS["broadcast_to"](inner.args[0], node.shape) if inner.op.name == "broadcast_to" else None
 
 
-def _sum(node: Value, args: tuple[Value, ...]) -> Value | None:
-    return args[0] if not node.attrs["axis"] else None
+def _reduction(node: Value, args: tuple[Value, ...]) -> Value | None:
+    """Over axes of one entry each there is nothing to add up or to compare."""
+    inner = args[0]
+    if any(inner.shape[axis] != 1 for axis in node.attrs["axis"]):
+        return None
+    return OPS["reshape"](inner, node.shape)
 
 
 def _where(node: Value, args: tuple[Value, ...]) -> Value | None:
@@ -129,6 +133,7 @@ _RULES: dict[str, Rule] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "broadcast_to": _broadcast,
-    "sum": _sum,
+    "sum": _reduction,
+    "max": _reduction,
     "where": _where,
 }
