@@ -13,6 +13,7 @@ TOL: dict[str, float] = {
     "f32": 1e-5,
     "bf16": 2e-2,
     # by kind
+    "ulps": 4.0,  # units in the last place, of a function by a polynomial
     "run": 1e-10,  # float64 after thousands of operations: a deep chain, many layers, a whole training
     "adjoint": 1e-12,  # ⟨u, J t⟩ = ⟨Jᵀu, t⟩
     "central": 1e-7,  # central differences in float64, first derivative

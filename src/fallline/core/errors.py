@@ -27,6 +27,10 @@ class GraphError(FalllineError, ValueError):
     """A program that breaks the rules of programs, or a Value used where an array is needed."""
 
 
+class CompileError(FalllineError, ValueError):
+    """Machine code that cannot be made or loaded here; the message holds what the compiler says."""
+
+
 class DataError(FalllineError, ValueError):
     """A table, a column or a target that cannot be trained on as it is."""
 

@@ -1,0 +1,332 @@
+"""The native engine: a program becomes a table of calls of machine code, and one native call runs many steps of it."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from fallline.core.errors import CompileError, ShapeError
+from fallline.core.spec import Spec
+from fallline.engines.engine import Arrays, Call, Engine, Loop, LoopResult, get_engine, warn_once
+from fallline.engines.llvm import amx, moves
+from fallline.engines.llvm.bound import NativeProgram
+from fallline.engines.llvm.table import Address, Entry, Table
+from fallline.engines.llvm.target import Target, host_target
+from fallline.engines.llvm.team import TEAM, ThreadChoice, cores, thread_counts
+from fallline.graph.program import Program
+from fallline.passes.optimize import optimize
+
+_FAILURES = (CompileError, ImportError, OSError)
+
+
+class LlvmEngine(Engine):
+    """Machine code for this CPU. Where code cannot be made, the reference engine takes over, with one warning."""
+
+    name = "llvm"
+    speed = 10
+
+    def is_available(self) -> bool:
+        return self._is_installed
+
+    @property
+    def remedy(self) -> str:
+        return "pip install llvmlite"
+
+    @property
+    def missed(self) -> str:
+        return f"llvmlite is not installed, NumPy computes instead (slower): {self.remedy}"
+
+    @cached_property
+    def _is_installed(self) -> bool:
+        return find_spec("llvmlite") is not None
+
+    def threads_refused(self) -> str:
+        return ""
+
+    def precision_refused(self, precision: str) -> str:
+        try:
+            return amx.reason_not(self.target)
+        except _FAILURES as error:
+            return f"no native code can be made: {error}"
+
+    @cached_property
+    def target(self) -> Target:
+        """The CPU that code is made for."""
+        return host_target()
+
+    def compile(self, program: Program) -> Call:
+        try:
+            return NativeCall(optimize(program), self)
+        except _FAILURES as error:
+            return _reference(error).compile(program)
+
+    def loop(self, program: Program, *, carry: int, scan: int, watch: int | None = None) -> Loop:
+        try:
+            return NativeLoop(optimize(program), self, carry, scan, watch)
+        except _FAILURES as error:
+            return _reference(error).loop(program, carry=carry, scan=scan, watch=watch)
+
+
+def _reference(error: Exception) -> Engine:
+    """The engine that takes over, once the user has been told."""
+    warn_once(f"no native code could be made, NumPy computes instead (slower): {error}", kind="no native code")
+    return get_engine("numpy")
+
+
+def _choice(engine: LlvmEngine) -> ThreadChoice:
+    """How many threads a program of this engine runs on."""
+    return ThreadChoice([engine.threads] if engine.threads else thread_counts(cores()))
+
+
+class NativeCall:
+    """A program as a function of arrays; one caller at a time."""
+
+    def __init__(self, program: Program, engine: LlvmEngine):
+        self.program = program
+        self.bound = NativeProgram(program, engine.target, engine.precision)
+        self.choice = _choice(engine)
+        self._addresses: list[int] = [0] * len(program.inputs)
+        roots = [self.bound.fusion.access[id(v)].root for v in program.outputs]
+        self._fixed = [
+            None if r.op.name == "input" else self.bound.array(v) for r, v in zip(roots, program.outputs, strict=True)
+        ]
+
+    def __call__(self, *arrays: np.ndarray) -> Arrays:
+        bound, program = self.bound, self.program
+        given = [np.ascontiguousarray(a) for a in program.bind(arrays).values()]
+        with bound.lock:
+            bound.given = dict(enumerate(given))
+            try:
+                for k, array in enumerate(given):
+                    address = array.__array_interface__["data"][0]
+                    if address != self._addresses[k]:
+                        self._addresses[k] = 0  # until it is set: Ctrl-C may come in between
+                        bound.set(("input", k), address)
+                        self._addresses[k] = address
+                self._run()
+                bound.check_faults()
+                outputs = zip(self._fixed, program.outputs, strict=True)
+                return [np.array(bound.array(v) if fixed is None else fixed) for fixed, v in outputs]
+            finally:
+                bound.given = {}
+
+    def _run(self) -> None:
+        bound = self.bound
+        if bound.fallbacks:
+            bound.step_with_fallbacks()
+            return
+        start = time.perf_counter()
+        threads = self.choice.next()
+        TEAM.run(threads, bound.run, lambda t, n: bound.arguments(1, 0, 0, t, n))
+        self.choice.tell(threads, time.perf_counter() - start)
+
+
+class Carried(Sequence[np.ndarray]):
+    """The carried arrays after a call, copied out of the engine's memory when one of them is first read.
+
+    They are copied too before a call with another carry, such as that of another thread, takes the memory.
+    """
+
+    def __init__(self, loop: NativeLoop):
+        self.loop = loop
+        self._block: np.ndarray | None = None
+        self._arrays: list[np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return self.loop.carry
+
+    def __getitem__(self, k: Any) -> Any:
+        if self._arrays is None:
+            self._arrays = self.loop.arrays_in(self.block())
+        return self._arrays[k]
+
+    def block(self) -> np.ndarray:
+        """All of them in one piece, as they lie in the engine's memory."""
+        if self._block is None:  # once it is there, nobody who holds another loop's lock has to wait for this one's
+            with self.loop.bound.lock:
+                if self._block is None:
+                    self._block = self.loop.carried(self)
+        return self._block
+
+
+class NativeLoop:
+    """A step that runs for many batches in one native call; see `Engine.loop`."""
+
+    def __init__(self, program: Program, engine: LlvmEngine, carry: int, scan: int, watch: int | None):
+        self.program, self.carry, self.scan, self.watch = program, carry, scan, watch
+        self.n_data = len(program.inputs) - carry - scan
+        self._latest: Callable[[], Carried | None] = lambda: None  # what was carried last, while somebody has it
+        everything = range(len(program.inputs))
+        self.bound = NativeProgram(
+            program, engine.target, engine.precision, {k: k for k in range(carry)}, everything, self._around
+        )  # fmt: skip
+        self._watched()
+        self.choice = _choice(engine)
+
+    def _around(self, table: Table) -> tuple[list[Entry], list[Entry]]:
+        """Before the step its batch and what differs from step to step, behind it the records."""
+        inputs, own = self.program.inputs, table.entries
+        table.entries = []
+        for k in range(self.carry, len(inputs)):
+            place, spec = table.place(inputs[k]), inputs[k].spec
+            if k < self.carry + self.scan:
+                self._add(table, moves.scan, [Address(("scan", k - self.carry)), place, spec.nbytes], spec.nbytes)
+                continue
+            j, rows = k - self.carry - self.scan, spec.shape[0]
+            width = spec.nbytes // max(1, rows)
+            cut = moves.plan_rows(rows, width)
+            arguments = [Address(("table", j)), place, Address(("indices",)), width, rows, Address(("height", j)),
+                         Address(("steps",)), cut.rows]  # fmt: skip
+            self._add(table, moves.rows, arguments, 0, units=cut.units)
+        before, table.entries = table.entries, []
+        for j, value in enumerate(self.program.outputs[self.carry :]):
+            if j == self.watch:  # it is looked at when the step is over, so not in an array that is carried on
+                value = self._watched_value = table.copied(value) if value.op.name == "input" else value
+            source = table.place(table.fusion.access[id(value)].root)
+            self._add(table, moves.record, [source, Address(("record", j)), value.spec.nbytes], value.spec.nbytes)
+        behind, table.entries = table.entries, own
+        return before, behind
+
+    def _add(self, table: Table, kernel: Callable[..., Any], arguments: list[Any], nbytes: int, units: int = 0) -> None:
+        addresses = [a.array for a in arguments if isinstance(a, Address)]
+        writes = {addresses[1]}
+        table.add(
+            kernel(table.target),
+            arguments,
+            units=units or moves.plan_bytes(nbytes),
+            reads=set(addresses),
+            writes=writes,
+        )
+
+    def _watched(self) -> None:
+        """The address and the size of the number that must stay finite."""
+        self.watched = (0, 0)
+        if self.watch is not None:
+            value = self._watched_value
+            self.watched = self.bound.array(value).ctypes.data, value.dtype.itemsize
+
+    def __call__(
+        self,
+        carry: Sequence[np.ndarray], scanned: Sequence[np.ndarray], data: Sequence[np.ndarray], indices: np.ndarray,
+    ) -> LoopResult:  # fmt: skip
+        if isinstance(carry, Carried) and carry.loop is not self:
+            carry.block()  # read under its loop's lock, which must not be waited for under this one
+        with self.bound.lock:
+            self._enter(carry)
+            steps = len(indices)
+            records = [np.empty((steps, *v.shape), v.dtype) for v in self.program.outputs[self.carry :]]
+            kept = self._point(scanned, data, np.ascontiguousarray(indices, np.int64), records)
+            done = self._stepwise(steps, records, kept) if self.bound.fallbacks else self._native(steps)
+            del kept
+            self.bound.check_faults()
+            carried = Carried(self)
+            self._latest = weakref.ref(carried)
+            return LoopResult(carried, [r[:done] for r in records] if done < steps else records, done)
+
+    def _enter(self, carry: Sequence[np.ndarray]) -> None:
+        """Puts the carried arrays into the memory, unless they are there."""
+        latest = self._latest()
+        if carry is latest:
+            self._latest = lambda: None  # given up: the memory is about to change
+            return
+        if latest is not None:
+            latest.block()
+        self._latest = lambda: None
+        if isinstance(carry, Carried) and carry.loop.specs == self.specs:
+            self.bound.state[: self.carry_bytes] = carry.block()
+            return
+        for target, array in zip(self.arrays_in(self.bound.state), carry, strict=True):
+            np.copyto(target, array)
+
+    @cached_property
+    def specs(self) -> list[Spec]:
+        """Of the carried arrays."""
+        return [v.spec for v in self.program.inputs[: self.carry]]
+
+    @cached_property
+    def carry_bytes(self) -> int:
+        """The carried arrays come first in the memory that stays."""
+        return self.bound.offsets.get(self.carry, self.bound.state.nbytes)
+
+    def arrays_in(self, block: np.ndarray) -> list[np.ndarray]:
+        """The carried arrays that lie in a piece of memory."""
+        offsets = self.bound.offsets
+        return [np.ndarray(s.shape, s.dtype, block, offsets[k]) for k, s in enumerate(self.specs)]
+
+    def _point(
+        self, scanned: Sequence[np.ndarray], data: Sequence[np.ndarray], indices: np.ndarray, records: Arrays
+    ) -> list[Any]:
+        """Puts the addresses of this call's arrays into the table; returns the arrays, which must outlive the call."""
+        bound, kept = self.bound, [indices]
+        self._check(scanned, data, indices)
+        bound.set(("indices",), indices.ctypes.data)
+        bound.set(("steps",), len(indices))
+        for j, array in enumerate(scanned):
+            spec = self.program.inputs[self.carry + j].spec
+            kept.append(np.ascontiguousarray(array, spec.dtype))
+            bound.set(("scan", j), kept[-1].ctypes.data)
+        for j, array in enumerate(data):
+            kept.append(np.ascontiguousarray(array))
+            bound.set(("table", j), kept[-1].ctypes.data)
+            bound.set(("height", j), len(array))
+        for j, array in enumerate(records):
+            bound.set(("record", j), array.ctypes.data)
+        return kept
+
+    def _check(self, scanned: Sequence[np.ndarray], data: Sequence[np.ndarray], indices: np.ndarray) -> None:
+        """ShapeError for arrays that are not made of the program's inputs: machine code would read beyond them."""
+        inputs, first = self.program.inputs, self.carry + self.scan
+        for k, array in enumerate((*scanned, *data), self.carry):
+            spec, shape = inputs[k].spec, np.shape(array)
+            fits = shape[1:] == (spec.shape if k < first else spec.shape[1:]) and len(shape) > 0
+            if not fits or (shape[0] < len(indices) if k < first else array.dtype != spec.dtype):
+                given = f"{array.dtype}{shape} for {len(indices)} steps"
+                raise ShapeError(f"input {k} of the loop is {spec} in a step, given {given}")
+        rows = min((len(a) for a in data), default=0)
+        if indices.size and inputs[first:] and indices.view(np.uint64).max() >= rows:
+            raise IndexError(f"the indices of the batches must lie in 0 … {rows - 1}, the rows of the tables")
+        if any(indices.shape[1:] != v.shape[:1] for v in inputs[first:]):
+            raise ShapeError(
+                f"indices of shape {indices.shape}: the loop takes batches of {inputs[first].shape[0]} rows"
+            )
+
+    def _native(self, steps: int) -> int:
+        start = time.perf_counter()
+        threads = self.choice.next()
+        done = TEAM.run(threads, self.bound.run, lambda t, n: self.bound.arguments(steps, *self.watched, t, n))
+        self.choice.tell(threads, (time.perf_counter() - start) / max(1, done))
+        return done
+
+    def _stepwise(self, steps: int, records: Arrays, kept: list[Any]) -> int:
+        """Step by step, with NumPy's part in each."""
+        for s in range(steps):
+            self._advance(s, records, kept)
+            self.bound.step_with_fallbacks()
+            if self.watch is not None and not np.isfinite(records[self.watch][s]):
+                return s + 1
+        return steps
+
+    def _advance(self, s: int, records: Arrays, kept: list[Any]) -> None:
+        """Moves the addresses that depend on the step, as each native call is a first step."""
+        indices, *arrays = kept
+        self.bound.set(("indices",), indices[s:].ctypes.data)
+        self.bound.set(("steps",), 1)
+        for j in range(self.scan):
+            self.bound.set(("scan", j), arrays[j][s:].ctypes.data)
+        for j, array in enumerate(records):
+            self.bound.set(("record", j), array[s:].ctypes.data)
+
+    def carried(self, asker: Carried) -> np.ndarray:
+        """A copy of the carried arrays as they are now."""
+        if asker is not self._latest():
+            raise RuntimeError("these carried arrays were given to a later call before they were read")
+        return self.bound.state[: self.carry_bytes].copy()
+
+
+__all__ = ["LlvmEngine", "NativeCall", "NativeLoop"]

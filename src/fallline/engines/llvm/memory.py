@@ -1,0 +1,138 @@
+"""Memory: where the arrays of a fused program live. One block is planned once and used again at every run.
+
+An array whose last reader has run gives its place to later ones. A donated output (a training step overwrites
+the weights that it has read) is written over an input, where the order of reads allows it, and copied otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fallline.graph.value import Value
+from fallline.passes.fuse import REDUCTIONS, Fusion, Group
+
+LINE = 64  # bytes: one cache line
+SKEW = 5 * LINE  # between arrays, so that those of 4096 bytes and its multiples do not fall into the same cache sets
+
+
+@dataclass
+class Places:
+    """Where each array lives.
+
+    offset  id of a root -> its offset in the block, in bytes;  nbytes  of the block
+    alias   id of an output -> the input whose array it overwrites
+    copies  (output position, input position) of donations that need a copy at the end
+    """
+
+    offset: dict[int, int] = field(default_factory=dict)
+    alias: dict[int, Value] = field(default_factory=dict)
+    copies: list[tuple[int, int]] = field(default_factory=list)
+    nbytes: int = 0
+
+
+def reads_of(group: Group, fusion: Fusion) -> Iterator[Value]:
+    """The roots of the arrays that a group reads from memory; what its own loops pass on stays in registers."""
+    inside = {id(n) for n in group.nodes if n.op.name not in REDUCTIONS}
+    for node in group.nodes:
+        for arg in node.args:
+            root, direct = fusion.root_of(arg)
+            if not (direct and id(root) in inside):
+                yield fusion.access[id(arg)].root
+
+
+def written_by(group: Group, unfused: bool) -> list[Value]:
+    """The arrays that a group writes; the product too where it is stored before its epilogue runs."""
+    extra = [group.nodes[0]] if unfused and group.nodes[0] not in group.stored else []
+    return [*group.stored, *extra]
+
+
+def plan_places(fusion: Fusion, donate: Mapping[int, int], unfused: set[int]) -> Places:
+    """The places of all arrays.
+
+    donate   output position -> input position of equal spec
+    unfused  ids of matmul groups whose product is stored before the epilogue reads it
+    """
+    return _Planner(fusion, donate, unfused).run()
+
+
+class _Planner:
+    def __init__(self, fusion: Fusion, donate: Mapping[int, int], unfused: set[int]):
+        self.fusion, self.donate, self.unfused = fusion, donate, unfused
+        self.places = Places()
+        self.last: dict[int, int] = {}  # id of a root -> number of the last group that reads it
+        self.free: list[tuple[int, int]] = []  # (size, offset) of places that nobody reads any more
+
+    def run(self) -> Places:
+        program = self.fusion.program
+        for group in self.fusion.groups:
+            for root in reads_of(group, self.fusion):
+                self.last[id(root)] = group.number
+        pinned = {id(self.fusion.access[id(v)].root) for v in program.outputs}
+        self._donate(pinned)
+        for group in self.fusion.groups:
+            made = written_by(group, id(group) in self.unfused)
+            for node in made:
+                if id(node) not in self.places.alias:
+                    self.places.offset[id(node)] = self._take(_rounded(node.spec.nbytes))
+            self._release(group, pinned)
+        return self.places
+
+    def _donate(self, pinned: set[int]) -> None:
+        program, taken = self.fusion.program, set()
+        for out, into in self.donate.items():
+            node, target = program.outputs[out], program.inputs[into]
+            if node is target:
+                continue
+            home = self.fusion.home.get(id(node))
+            free = id(node) not in self.places.alias and id(target) not in taken and id(target) not in pinned
+            if home is not None and free and self._in_time(node, target, home):
+                self.places.alias[id(node)] = target
+                taken.add(id(target))
+            else:
+                self.places.copies.append((out, into))
+
+    def _in_time(self, node: Value, target: Value, home: Group) -> bool:
+        """Whether nobody needs the input when the output is written over it."""
+        last = self.last.get(id(target), -1)
+        if last < home.number:
+            return True
+        if last > home.number or home.kind not in ("loop", "matmul") or node.op.name in REDUCTIONS:
+            return False
+        if node is home.product:
+            return False
+        readers = [(n, a) for n in home.nodes for a in n.args if self.fusion.access[id(a)].root is target]
+        return all(n is not home.product and self.fusion.reading(n, a).dense for n, a in readers)
+
+    def _take(self, nbytes: int) -> int:
+        fitting = [place for place in self.free if nbytes <= place[0] <= 2 * nbytes + 4096]
+        if fitting:
+            best = min(fitting)
+            self.free.remove(best)
+            return best[1]
+        offset = self.places.nbytes
+        self.places.nbytes += nbytes + SKEW
+        return offset
+
+    def _release(self, group: Group, pinned: set[int]) -> None:
+        for root in {id(r): r for r in reads_of(group, self.fusion)}.values():
+            offset = self.places.offset.get(id(root))
+            if offset is not None and self.last[id(root)] == group.number and id(root) not in pinned:
+                self.free.append((_rounded(root.spec.nbytes), offset))
+        for node in written_by(group, id(group) in self.unfused):
+            unread = id(node) not in self.last and id(node) not in pinned and id(node) in self.places.offset
+            if unread:
+                self.free.append((_rounded(node.spec.nbytes), self.places.offset[id(node)]))
+
+
+def _rounded(nbytes: int) -> int:
+    return -(-max(nbytes, 1) // LINE) * LINE
+
+
+def aligned(nbytes: int) -> np.ndarray:
+    """Zeroed bytes that begin at a cache line."""
+    raw = np.zeros(nbytes + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + nbytes]
