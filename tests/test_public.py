@@ -26,7 +26,7 @@ LISTED = {
         "Model",
     ),
     *("Optimizer", "Program", "Record", "Run", "Schedule", "Spec", "Stop", "Table", "Value", "activations", "buffer"),
-    *("explain_row", "explain_step"),
+    *("explain_compile", "explain_row", "explain_step"),
     *("check_gradients", "count_parameters", "ewa", "ewa_window", "fit", "from_json", "get_engine", "grad", "hessian"),
     *("hvp", "jacobian", "jvp", "leaves", "load", "map_leaves", "param", "read_table", "record", "setting", "spec"),
     *("links", "losses", "plot_boundary", "plot_descent", "plot_function", "plot_functions", "plot_loss", "plot_slope"),

@@ -35,6 +35,7 @@ _HOMES = {
     "fallline.explain.figures.surface": ("plot_loss",),
     "fallline.explain.figures.hidden_units": ("plot_units",),
     "fallline.explain.tracing.trace": ("trace",),
+    "fallline.explain.reports.compiled": ("explain_compile",),
     "fallline.explain.reports.step": ("explain_step",),
     "fallline.explain.reports.row": ("explain_row",),
     "fallline.explain.diagnosis.diagnose": ("Diagnosis", "diagnose"),
