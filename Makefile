@@ -10,9 +10,10 @@ JOBS ?= 2
 # Stamps: the last installation of each kind, repeated when pyproject.toml is newer.
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-test
+COMPARABLE := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check docs docs-write format format-check lint imports size types
+.PHONY: help demo test test-slow bench check docs docs-write format format-check lint imports size types
 
 help:  ## this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,12 @@ test: $(TESTABLE)  ## the test suite, without the slow tests
 # pytest's exit status 5: there is no such test.
 test-slow: $(TESTABLE)  ## the slow tests
 	$(PY) -m pytest -n $(JOBS) -q -m slow || [ $$? -eq 5 ]
+
+bench: $(COMPARABLE)  ## times beside the other libraries (they are large); about twenty minutes
+	$(PY) -m benchmarks steps
+	$(PY) -m benchmarks scaling
+	$(PY) -m benchmarks compile
+	$(PY) -m benchmarks first_fit
 
 check: format-check lint imports size types test  ## everything that a commit must pass
 
@@ -69,3 +76,8 @@ $(TESTABLE): $(VENV)/.made pyproject.toml
 	@echo "Installing Fallline and its test tools into $(VENV) (once, a minute or two) ..."
 	@$(PIP) -e ".[test]"
 	@touch $@ $(INSTALLED)
+
+$(COMPARABLE): $(VENV)/.made pyproject.toml
+	@echo "Installing Fallline and the libraries that it is compared with into $(VENV) (once, a few minutes) ..."
+	@$(PIP) -e ".[bench]"
+	@touch $@

@@ -1,0 +1,1 @@
+"""How long training takes, beside the other libraries that are installed: python -m benchmarks --help."""
