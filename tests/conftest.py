@@ -1,9 +1,12 @@
-"""Settings of every test: programs are verified, Hypothesis is repeatable in CI."""
+"""Settings of every test: programs are verified, compiled code is kept with pytest's own, Hypothesis is repeatable."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+# Compiled code, for all workers and the next run.
+os.environ.setdefault("FALLLINE_CACHE", str(Path(__file__).parent.parent / ".pytest_cache" / "native"))
 os.environ["FALLLINE_VERIFY"] = "1"  # read when fallline is imported, hence above every import of it
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two workers with two spinning threads each take ten times as long
 

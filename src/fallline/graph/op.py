@@ -144,7 +144,7 @@ def elementwise(
 
     def infer(*specs: Spec) -> Spec:
         first = specs[0]
-        if any(s != first for s in specs[1:]):
+        if specs.count(first) < len(specs):
             raise GraphError(f"{name} of {', '.join(map(str, specs))}: operands must have been aligned")
         return first.with_dtype(result) if result else first
 
@@ -265,9 +265,9 @@ def _sum(parts: list[Any]) -> Any:
 
 def with_args(node: Value, args: tuple[Value, ...]) -> Value:
     """The node on other arguments, with the same attributes and in the same scope; itself where they are its own."""
-    if all(a is b for a, b in zip(args, node.args, strict=True)):
+    if args == node.args:  # a Value equals only itself
         return node
-    return Value(node.op, args, node.attrs, node.op.infer(*(a.spec for a in args), **node.attrs), node.scope)
+    return Value(node.op, args, node.attrs, node.op.infer(*[a.spec for a in args], **node.attrs), node.scope)
 
 
 __all__ = [

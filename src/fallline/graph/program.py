@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,14 @@ from fallline.graph.value import Value
 
 def reachable(outputs: Iterable[Value]) -> list[Value]:
     """Every node that the outputs need, arguments first, in the order in which they were made."""
-    found: dict[int, Value] = {}
+    found: set[Value] = set()
     stack = list(outputs)
     while stack:
         node = stack.pop()
-        if id(node) not in found:
-            found[id(node)] = node
+        if node not in found:
+            found.add(node)
             stack.extend(node.args)
-    return sorted(found.values(), key=lambda v: v.number)
+    return sorted(found, key=attrgetter("number"))
 
 
 class Program:

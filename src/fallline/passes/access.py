@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ def _same(shape: Shape, a: Shape, b: Shape) -> bool:
     return all(x == y for d, x, y in zip(shape, a, b, strict=True) if d > 1)
 
 
+@cache
 def row_major(shape: Shape) -> Shape:
     """The strides of an array that lies in memory row by row."""
     strides, step = [], 1

@@ -16,8 +16,7 @@ def fold(program: Program) -> Program:
     """Nodes whose arguments are all constants become constants, unless the result would be large."""
 
     def visit(node: Value, args: tuple[Value, ...]) -> Value | None:
-        foldable = args and all(a.op.name == "constant" for a in args) and not node.op.view
-        if not foldable or node.size > LARGEST:
+        if node.op.view or {a.op.name for a in args} != {"constant"} or node.size > LARGEST:
             return None
         with np.errstate(all="ignore"):
             return as_value(

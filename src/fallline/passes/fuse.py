@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 
 from fallline.graph.program import Program
@@ -21,7 +22,7 @@ from fallline.passes.access import Access, Shape, through, whole
 
 REDUCTIONS = ("sum", "max")
 ELEMENTWISE = ("where", "astype", "identity", "stop_gradient")  # beside all ops of that structure
-MOST_NODES = 160  # in a group: more would not fit into registers and compile slowly
+MOST_NODES = 96  # in a group: more would not fit into registers and compile slowly
 
 
 @dataclass(eq=False)
@@ -48,6 +49,7 @@ class Group:
         return self.nodes[0] if self.kind == "matmul" else None
 
 
+@cache
 def cuts_of(shape: Shape) -> frozenset[int]:
     """The number of entries behind each axis, and of all of them: (2, 3) -> 1, 3, 6."""
     found, step = {1}, 1
@@ -57,6 +59,7 @@ def cuts_of(shape: Shape) -> frozenset[int]:
     return frozenset(found)
 
 
+@cache
 def joined_cuts(a: frozenset[int], b: frozenset[int]) -> frozenset[int] | None:
     """Both sets of cuts together, or None where they do not fall into each other."""
     both = sorted(a | b)

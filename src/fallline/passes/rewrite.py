@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from fallline.core.settings import settings
 from fallline.graph.check import verify
@@ -16,15 +18,15 @@ Pass = Callable[[Program], Program]
 
 def rewrite(program: Program, visit: Visit) -> Program:
     """The program with every computing node replaced by visit(node, its new arguments); None keeps the node."""
-    new: dict[int, Value] = {id(v): v for v in program.inputs}
-    for node in program.order:
-        if id(node) in new:
-            continue
-        args = tuple(new[id(a)] for a in node.args)
-        with scope(node.scope):
-            made = visit(node, args)
-        new[id(node)] = with_args(node, args) if made is None else made
-    return Program(program.inputs, [new[id(v)] for v in program.outputs], program.result)
+    new: dict[Value, Value] = {v: v for v in program.inputs}
+    for path, nodes in groupby(program.order, attrgetter("scope")):
+        with scope(path):
+            for node in nodes:
+                if node not in new:
+                    args = tuple([new[a] for a in node.args])
+                    made = visit(node, args)
+                    new[node] = with_args(node, args) if made is None else made
+    return Program(program.inputs, [new[v] for v in program.outputs], program.result)
 
 
 def run_passes(program: Program, passes: Sequence[Pass]) -> Program:

@@ -18,9 +18,10 @@ def share(program: Program) -> Program:
 
     def visit(node: Value, args: tuple[Value, ...]) -> Value:
         key = _key(node, args)
-        if key not in known:
-            known[key] = with_args(node, args)
-        return known[key]
+        found = known.get(key)
+        if found is None:
+            found = known[key] = with_args(node, args)
+        return found
 
     return rewrite(program, visit)
 
@@ -29,4 +30,4 @@ def _key(node: Value, args: tuple[Value, ...]) -> Hashable:
     if node.op.name == "constant":
         value = node.attrs["value"]
         return "constant", str(value.dtype), value.shape, value.tobytes() if value.size <= SMALL else id(value)
-    return node.op.name, tuple(id(a) for a in args), tuple(sorted(node.attrs.items()))
+    return node.op.name, args, tuple(sorted(node.attrs.items())) if node.attrs else ()

@@ -264,33 +264,53 @@ def test_a_child_fits_and_predicts(threads: int) -> None:
 
     meant = work()
     assert child_says(work, meant) == 0
-    assert child_says(lambda: weights(digits_fit(threads=2, batch_size=77)), weights(digits_fit(batch_size=77))) == 0
+    COMPILED._entries.clear()
+    assert child_says(work, meant) == 0, "it makes the program anew"
     assert work() == meant
 
 
 @needs_fork
-@pytest.mark.parametrize("engine", ["llvm", "numpy"])
-def test_a_child_of_a_process_in_the_middle_of_a_call(engine: str) -> None:
-    """Another thread is inside the same program, whose lock and barrier it leaves as they are in the child."""
-    options: dict[str, Any] = {"engine": engine, **({"threads": 2} if engine == "llvm" else {})}
-    meant, over = weights(digits_fit(**options)), threading.Event()
+@pytest.mark.parametrize("kind", ["float", "int", "bool"])
+def test_a_child_fits_targets_of_every_kind(kind: str) -> None:
+    """The targets must not be read by a library whose threads are not there."""
+    y = {"float": HEART[:, 1], "int": (HEART[:, 1] * 9).astype("int64"), "bool": SICK > 0}[kind]
 
-    def train() -> None:
+    def work() -> bytes:
+        return weights(fl.fit(dense(4, 1), (HEART, y), engine="llvm", epochs=2))
+
+    assert child_says(work, work()) == 0
+
+
+@needs_fork
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_child_of_a_process_in_the_middle_of_a_call(threads: int) -> None:
+    """Another thread is inside the same program, whose lock and barrier the child finds as they were then."""
+    table = RNG.normal(size=(50, 200))
+    program = Program.of(lambda total, rows: (fl.tanh(rows.T @ rows @ total), total.sum()), table[:4].T, table[:4])
+    run = get_engine("llvm").with_options(threads=threads).loop(program, carry=1, scan=0)
+    indices = RNG.integers(0, 50, (1000, 4))
+    over = threading.Event()
+
+    def work() -> bytes:
+        return run([table[:4].T], [], [table], indices).carry[0].tobytes()
+
+    def use() -> None:
         while not over.is_set():
-            digits_fit(**options, epochs=3)
+            work()
 
-    other = threading.Thread(target=train, daemon=True)
+    meant = work()
+    other = threading.Thread(target=use, daemon=True)
     other.start()
     try:
         codes = []
         for k in range(12):
-            time.sleep(0.013 * k)
-            codes.append(child_says(lambda: weights(digits_fit(**options)), meant))
+            time.sleep(0.003 * k)
+            codes.append(child_says(work, meant))
     finally:
         over.set()
         other.join(HANGS)
     assert codes == [0] * 12
-    assert weights(digits_fit(**options)) == meant
+    assert work() == meant
 
 
 @needs_fork
@@ -338,10 +358,10 @@ sys.path.insert(0, {root!r})
 import numpy as np, fallline as fl
 from tests.engines.llvm.test_robustness import dense, weights
 rng = np.random.default_rng(1)
-X, y = rng.normal(size=(4000, 784)).astype("float32"), rng.integers(0, 10, 4000)
+X, y = rng.normal(size=(20000, 784)).astype("float32"), rng.integers(0, 10, 20000)
 kept = []
 def note(event):
-    if isinstance(event, fl.EpochEnded):
+    if hasattr(event, "row"):
         kept.append(event.row["epoch"])
         print("epoch", flush=True)
 fit = fl.fit(dense(*{units}, 10), (X, y), engine="llvm", threads={threads}, epochs=1000, batch_size=128,
@@ -362,20 +382,23 @@ print("same" if weights(again) == weights(fit) and lowest == fit.best_epoch else
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interrupt_in_the_middle_of_a_call(threads: int, validation: float | None) -> None:
     """The fit returns within 0.3 s, with the best weights. They are checked by a fit that ends at that epoch."""
+    code = LONG.format(root=str(ROOT), units=(512, 256), threads=threads, validation=validation)
     seconds = []
     for k in range(4):
-        code = LONG.format(root=str(ROOT), units=(256, 128), threads=threads, validation=validation)
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        for _ in range(3 + k):
-            assert process.stdout.readline() == "epoch\n"
-        time.sleep(0.037 * k)
-        sent = time.time()
-        process.send_signal(signal.SIGINT)
-        rest = process.communicate(timeout=4 * HANGS)[0].split("\n")
-        ended = next(line for line in rest if line.startswith("ended")).split()
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                for _ in range(2 + k):
+                    assert process.stdout.readline() == "epoch\n"
+                time.sleep(0.05 * k)
+                sent = time.time()
+                process.send_signal(signal.SIGINT)
+                lines = process.communicate(timeout=4 * HANGS)[0].splitlines()
+            finally:
+                process.kill()
+        ended = next(line for line in lines if line.startswith("ended")).split()
         assert ended[1] == "interrupted"
-        assert "same" in rest
+        assert lines[-1] == "same"
         assert process.returncode == 0
         seconds.append(float(ended[-1]) - sent)
     print("seconds from the signal to the end:", *(f"{s:.3f}" for s in seconds))
@@ -392,7 +415,7 @@ from tests.engines.llvm.test_robustness import digits_fit
 from statistics import median
 def seconds(threads):
     start = time.perf_counter()
-    digits_fit(threads=threads, epochs=20)
+    digits_fit(threads=threads, epochs=100)
     return time.perf_counter() - start
 choices = [1, 2, None]
 for threads in choices: seconds(threads)
@@ -423,5 +446,6 @@ def test_beside_a_busy_pool_of_another_library() -> None:
     one, two, chosen, *beside = map(float, done.stdout.split())
     print("alone, on one thread, two, as chosen:", one, two, chosen, "and beside a busy pool:", *beside)
     assert chosen < 1.6 * min(one, two)
-    assert max(beside) < 6 * min(one, two), "two BLAS threads on two cores leave at least a third of them"
+    slower = [b / a for a, b in zip((one, two, chosen), beside, strict=True)]
+    assert max(slower) < 6, "about 3 where two cores have two more threads to run; a collapse is 100"
     assert beside[2] < 2 * min(beside)

@@ -36,11 +36,14 @@ class Numbers:
         nested = [(k, self.extend(given)) for k, given in enumerate(arguments) if isinstance(given, list)]
         start = len(self.values)
         for k, given in enumerate(arguments):
+            if isinstance(given, (int, np.integer)):
+                self.values.append(int(given))
+                continue
+            self.values.append(0)
             if isinstance(given, Address):
                 self.arrays[given.array].append((start + k, given.offset))
             elif isinstance(given, FunctionOf):
                 self.functions.append((start + k, given.kernel))
-            self.values.append(int(given) if isinstance(given, (int, np.integer)) else 0)
         self.within += [(start + k, at) for k, at in nested]
         return start
 
@@ -121,16 +124,13 @@ class NativeProgram:
         base = self.pool.ctypes.data
         for position, at in numbers.within:
             self.pool[position] = base + 8 * at
-        self._slots = {
-            array: (np.array([p for p, _ in places]), np.array([o for _, o in places], np.int64))
-            for array, places in numbers.arrays.items()
-        }
+        self._cells = self.pool.data  # many times faster than the array where one number is written
         self._fixed()
 
     def _fixed(self) -> None:
         """The addresses that never change."""
         block, state = self.block.ctypes.data, self.state.ctypes.data
-        for key in self._slots:
+        for key in self._numbers.arrays:
             if key[0] == "block":
                 self.set(key, block + key[1])
         for k, offset in self.offsets.items():
@@ -139,16 +139,15 @@ class NativeProgram:
         self.set(("faults",), self.faults.ctypes.data)
         self._kept = []
         for node in self.program.order:
-            if node.op.name == "constant" and ("constant", id(node)) in self._slots:
+            if node.op.name == "constant" and ("constant", id(node)) in self._numbers.arrays:
                 array = np.ascontiguousarray(node.attrs["value"])
                 self._kept.append(array)
                 self.set(("constant", id(node)), array.ctypes.data)
 
     def set(self, array: Key, address: int) -> None:
         """Puts the address of an array, or a number that is known late, wherever it is an argument."""
-        slots = self._slots.get(array)
-        if slots is not None:
-            self.pool[slots[0]] = slots[1] + address
+        for position, offset in self._numbers.arrays.get(array, ()):
+            self._cells[position] = address + offset
 
     def _link(self) -> None:
         """The kernels' addresses, and the table."""
@@ -164,9 +163,8 @@ class NativeProgram:
         self.run = RUN_STEPS(found["run_steps"])
         self.scratch_bytes = -(-max([e.scratch for e in entries], default=0) // 4096) * 4096 + 4096
         self.fallbacks = [k for k, e in enumerate(entries) if e.node is not None]
-        self._prepared: dict[
-            int, list[np.ndarray]
-        ] = {}  # by id of a node that NumPy computes: its arguments and itself
+        # By id of a node that NumPy computes: its arguments and itself.
+        self._prepared: dict[int, list[np.ndarray]] = {}
         self._scratch: list[np.ndarray] = []
         self._scratch_addresses: list[int] = []
         self.sync = aligned(SYNC_BYTES)

@@ -104,7 +104,7 @@ class NativeCall:
             bound.given = dict(enumerate(given))
             try:
                 for k, array in enumerate(given):
-                    address = array.__array_interface__["data"][0]
+                    address = _address(array)
                     if address != self._addresses[k]:
                         self._addresses[k] = 0  # until it is set: Ctrl-C may come in between
                         bound.set(("input", k), address)
@@ -125,6 +125,15 @@ class NativeCall:
         threads = self.choice.next()
         TEAM.run(threads, bound.run, lambda t, n: bound.arguments(1, 0, 0, t, n))
         self.choice.tell(threads, time.perf_counter() - start)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _address(array: np.ndarray) -> int:
+    """Where an array's entries lie; faster than `array.ctypes`."""
+    return array.__array_interface__["data"][0]
 
 
 class Carried(Sequence[np.ndarray]):
@@ -161,6 +170,8 @@ class NativeLoop:
     def __init__(self, program: Program, engine: LlvmEngine, carry: int, scan: int, watch: int | None):
         self.program, self.carry, self.scan, self.watch = program, carry, scan, watch
         self.n_data = len(program.inputs) - carry - scan
+        self.input_specs = [v.spec for v in program.inputs]
+        self._tables: dict[int, Callable[[], np.ndarray | None]] = {}  # those whose addresses stand in the arguments
         self._latest: Callable[[], Carried | None] = lambda: None  # what was carried last, while somebody has it
         everything = range(len(program.inputs))
         self.bound = NativeProgram(
@@ -247,7 +258,7 @@ class NativeLoop:
     @cached_property
     def specs(self) -> list[Spec]:
         """Of the carried arrays."""
-        return [v.spec for v in self.program.inputs[: self.carry]]
+        return self.input_specs[: self.carry]
 
     @cached_property
     def carry_bytes(self) -> int:
@@ -264,37 +275,42 @@ class NativeLoop:
     ) -> list[Any]:
         """Puts the addresses of this call's arrays into the table; returns the arrays, which must outlive the call."""
         bound, kept = self.bound, [indices]
-        self._check(scanned, data, indices)
-        bound.set(("indices",), indices.ctypes.data)
+        specs = self.input_specs
+        bound.set(("indices",), _address(indices))
         bound.set(("steps",), len(indices))
         for j, array in enumerate(scanned):
-            spec = self.program.inputs[self.carry + j].spec
+            spec = specs[self.carry + j]
+            if array.shape[1:] != spec.shape or len(array) < len(indices):
+                raise ShapeError(f"scanned input {j} is {spec} in each of {len(indices)} steps, given {array.shape}")
             kept.append(np.ascontiguousarray(array, spec.dtype))
-            bound.set(("scan", j), kept[-1].ctypes.data)
+            bound.set(("scan", j), _address(kept[-1]))
         for j, array in enumerate(data):
-            kept.append(np.ascontiguousarray(array))
-            bound.set(("table", j), kept[-1].ctypes.data)
-            bound.set(("height", j), len(array))
+            if self._tables.get(j, _nothing)() is not array:
+                kept.append(self._point_table(j, array))
+        self._check_rows(data, indices)
         for j, array in enumerate(records):
-            bound.set(("record", j), array.ctypes.data)
+            bound.set(("record", j), _address(array))
         return kept
 
-    def _check(self, scanned: Sequence[np.ndarray], data: Sequence[np.ndarray], indices: np.ndarray) -> None:
-        """ShapeError for arrays that are not made of the program's inputs: machine code would read beyond them."""
-        inputs, first = self.program.inputs, self.carry + self.scan
-        for k, array in enumerate((*scanned, *data), self.carry):
-            spec, shape = inputs[k].spec, np.shape(array)
-            fits = shape[1:] == (spec.shape if k < first else spec.shape[1:]) and len(shape) > 0
-            if not fits or (shape[0] < len(indices) if k < first else array.dtype != spec.dtype):
-                given = f"{array.dtype}{shape} for {len(indices)} steps"
-                raise ShapeError(f"input {k} of the loop is {spec} in a step, given {given}")
-        rows = min((len(a) for a in data), default=0)
-        if indices.size and inputs[first:] and indices.view(np.uint64).max() >= rows:
+    def _point_table(self, j: int, array: np.ndarray) -> np.ndarray:
+        """Puts a table's address into the arguments; its copy where its rows do not lie one behind the other."""
+        spec = self.input_specs[self.carry + self.scan + j]
+        if array.shape[1:] != spec.shape[1:] or array.ndim != len(spec.shape) or array.dtype != spec.dtype:
+            raise ShapeError(f"batches of {spec} cannot be taken from a table {Spec.of(array)}")
+        found = np.ascontiguousarray(array)
+        self.bound.set(("table", j), _address(found))
+        self.bound.set(("height", j), len(found))
+        self._tables[j] = weakref.ref(array) if found is array else _nothing  # seen again, there is nothing to do
+        return found
+
+    def _check_rows(self, data: Sequence[np.ndarray], indices: np.ndarray) -> None:
+        """An error for rows that no table has: machine code would read beyond it."""
+        rows = min(map(len, data), default=0)
+        batch = {s.shape[0] for s in self.input_specs[self.carry + self.scan :]}
+        if batch and batch != {indices.shape[1]}:
+            raise ShapeError(f"indices of shape {indices.shape}: the loop takes batches of {max(batch)} rows")
+        if batch and indices.size and indices.view(np.uint64).max() >= rows:
             raise IndexError(f"the indices of the batches must lie in 0 … {rows - 1}, the rows of the tables")
-        if any(indices.shape[1:] != v.shape[:1] for v in inputs[first:]):
-            raise ShapeError(
-                f"indices of shape {indices.shape}: the loop takes batches of {inputs[first].shape[0]} rows"
-            )
 
     def _native(self, steps: int) -> int:
         start = time.perf_counter()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fallline.core.spec import DTYPES
 from fallline.engines.llvm.target import Target
 from fallline.graph.value import Value
 from fallline.passes.access import Access
@@ -223,19 +224,19 @@ class Form:
         loads = {id(o): k for k, o in enumerate(self.loads)}
         facts: list[Any] = [self.kind, self.tiled, self.lanes, len(self.rows), len(self.columns)]
         for load in self.loads:
-            facts.append(("load", load.role, str(load.dtype), self.stride_class(load)))
+            facts.append(("load", load.role, DTYPES[load.dtype], self.stride_class(load)))
         for node in self.nodes:
             args: list[Any] = []
             for k, arg in enumerate(node.args):
                 if (id(node), k) in self.literals:
-                    args.append(("literal", str(arg.dtype), self.literals[id(node), k]))
+                    args.append(("literal", DTYPES[arg.dtype], self.literals[id(node), k]))
                 elif (id(node), k) in self.operands:
                     args.append(("load", loads[id(self.operands[id(node), k])]))
                 else:
                     args.append(("node", position[id(self.fusion.root_of(arg)[0])]))
             attrs = sorted((k, str(v)) for k, v in node.attrs.items()) if node.op.name == "astype" else ()
-            facts.append((node.op.name, dict(node.op.scalar).get("llvm"), str(node.dtype), tuple(attrs), tuple(args)))
-        facts += [("store", position[i], str(o.dtype), self.stride_class(o)) for i, o in self.stores.items()]
+            facts.append((node.op.name, node.op.scalar.get("llvm"), DTYPES[node.dtype], tuple(attrs), tuple(args)))
+        facts += [("store", position[i], DTYPES[o.dtype], self.stride_class(o)) for i, o in self.stores.items()]
         facts += [("result", position[id(r.node)], r.place) for r in self.results]
         return "loop_" + hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ def loop_kernel(form: Form) -> Kernel:
 
 def loop_arguments(form: Form, address: Any, chunk_rows: int, chunk_columns: int) -> list[int]:
     """The numbers that the kernel reads, in its order.   address: operand or result -> address of its first entry"""
-    rows, columns = int(np.prod(form.rows, dtype=np.int64)), int(np.prod(form.columns, dtype=np.int64))
+    rows, columns = math.prod(form.rows), math.prod(form.columns)
     numbers = [rows, columns, chunk_rows, chunk_columns, *form.rows, *form.columns]
     for table in form.tables:
         first = table.offset if isinstance(table, Operand) and table.role == "index" else address(table)

@@ -6,8 +6,10 @@ the weights that it has read) is written over an input, where the order of reads
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,14 +35,22 @@ class Places:
     nbytes: int = 0
 
 
-def reads_of(group: Group, fusion: Fusion) -> Iterator[Value]:
-    """The roots of the arrays that a group reads from memory; what its own loops pass on stays in registers."""
+class Read(NamedTuple):
+    """The array of a root is read by a node, as one of its arguments."""
+
+    root: Value
+    node: Value
+    argument: Value
+
+
+def reads_of(group: Group, fusion: Fusion) -> Iterator[Read]:
+    """What a group reads from memory; what its own loops pass on stays in registers."""
     inside = {id(n) for n in group.nodes if n.op.name not in REDUCTIONS}
     for node in group.nodes:
         for arg in node.args:
             root, direct = fusion.root_of(arg)
             if not (direct and id(root) in inside):
-                yield fusion.access[id(arg)].root
+                yield Read(fusion.access[id(arg)].root, node, arg)
 
 
 def written_by(group: Group, unfused: bool) -> list[Value]:
@@ -63,13 +73,16 @@ class _Planner:
         self.fusion, self.donate, self.unfused = fusion, donate, unfused
         self.places = Places()
         self.last: dict[int, int] = {}  # id of a root -> number of the last group that reads it
-        self.free: list[tuple[int, int]] = []  # (size, offset) of places that nobody reads any more
+        self.reads: dict[int, dict[int, list[Read]]] = {}  # number of a group -> id of a root -> who reads it there
+        self.free: list[tuple[int, int]] = []  # (size, offset) of places that nobody reads any more, sorted
 
     def run(self) -> Places:
         program = self.fusion.program
         for group in self.fusion.groups:
-            for root in reads_of(group, self.fusion):
-                self.last[id(root)] = group.number
+            read = self.reads[group.number] = {}
+            for one in reads_of(group, self.fusion):
+                read.setdefault(id(one.root), []).append(one)
+                self.last[id(one.root)] = group.number
         pinned = {id(self.fusion.access[id(v)].root) for v in program.outputs}
         self._donate(pinned)
         for group in self.fusion.groups:
@@ -103,28 +116,26 @@ class _Planner:
             return False
         if node is home.product:
             return False
-        readers = [(n, a) for n in home.nodes for a in n.args if self.fusion.access[id(a)].root is target]
-        return all(n is not home.product and self.fusion.reading(n, a).dense for n, a in readers)
+        readers = self.reads[home.number][id(target)]
+        return all(r.node is not home.product and self.fusion.reading(r.node, r.argument).dense for r in readers)
 
     def _take(self, nbytes: int) -> int:
-        fitting = [place for place in self.free if nbytes <= place[0] <= 2 * nbytes + 4096]
-        if fitting:
-            best = min(fitting)
-            self.free.remove(best)
-            return best[1]
+        best = bisect_left(self.free, (nbytes, 0))
+        if best < len(self.free) and self.free[best][0] <= 2 * nbytes + 4096:
+            return self.free.pop(best)[1]
         offset = self.places.nbytes
         self.places.nbytes += nbytes + SKEW
         return offset
 
     def _release(self, group: Group, pinned: set[int]) -> None:
-        for root in {id(r): r for r in reads_of(group, self.fusion)}.values():
+        for root in [readers[0].root for readers in self.reads[group.number].values()]:
             offset = self.places.offset.get(id(root))
             if offset is not None and self.last[id(root)] == group.number and id(root) not in pinned:
-                self.free.append((_rounded(root.spec.nbytes), offset))
+                insort(self.free, (_rounded(root.spec.nbytes), offset))
         for node in written_by(group, id(group) in self.unfused):
             unread = id(node) not in self.last and id(node) not in pinned and id(node) in self.places.offset
             if unread:
-                self.free.append((_rounded(node.spec.nbytes), self.places.offset[id(node)]))
+                insort(self.free, (_rounded(node.spec.nbytes), self.places.offset[id(node)]))
 
 
 def _rounded(nbytes: int) -> int:

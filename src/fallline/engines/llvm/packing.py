@@ -156,50 +156,54 @@ def transposed(f: Function, t: Tiling, lines: list[str]) -> list[str]:
     """The columns of a square of registers: first within each 16 bytes, then those as wholes."""
     part = 16 // t.itemsize
     parts = t.lanes // part
+    groups = [_turn_parts(f, t, lines[g * part : (g + 1) * part]) for g in range(parts)]
+    result = [""] * t.lanes
+    for c in range(part):
+        for q, line in enumerate(_turn_wholes(f, t, [group[c] for group in groups])):
+            result[q * part + c] = line
+    return result
 
-    def shuffle(a: str, b: str, order: list[int]) -> str:
-        picks = ", ".join(f"i32 {i}" for i in order)
-        return f.value(f"shufflevector {t.kind} {a}, {t.kind} {b}, {vector('i32', t.lanes)} <{picks}>")
+
+def _shuffle(f: Function, t: Tiling, a: str, b: str, order: list[int]) -> str:
+    picks = ", ".join(f"i32 {i}" for i in order)
+    return f.value(f"shufflevector {t.kind} {a}, {t.kind} {b}, {vector('i32', t.lanes)} <{picks}>")
+
+
+def _turn_parts(f: Function, t: Tiling, group: list[str]) -> list[str]:
+    """As many registers as 16 bytes have elements: within each 16 bytes, their transpose."""
+    part = 16 // t.itemsize
 
     def woven(a: str, b: str, size: int, high: int) -> str:
         """Runs of `size` elements of a and b in turn, from the low or high half of each 16 bytes."""
-        half = part // 2
-        order = []
-        for p in range(parts):
+        half, order = part // 2, []
+        for p in range(t.lanes // part):
             for run in range(0, half, size):
                 first = p * part + high * half + run
                 order += [*range(first, first + size), *range(t.lanes + first, t.lanes + first + size)]
-        return shuffle(a, b, order)
+        return _shuffle(f, t, a, b, order)
 
-    def small(group: list[str]) -> list[str]:
-        if part == 2:
-            return [woven(*group, 1, 0), woven(*group, 1, 1)]
-        pairs = [woven(group[i], group[i + 1], 1, high) for i in (0, 2) for high in (0, 1)]
-        return [woven(pairs[h], pairs[2 + h], 2, high) for h in (0, 1) for high in (0, 1)]
+    if part == 2:
+        return [woven(group[0], group[1], 1, high) for high in (0, 1)]
+    pairs = [woven(group[i], group[i + 1], 1, high) for i in (0, 2) for high in (0, 1)]
+    return [woven(pairs[h], pairs[2 + h], 2, high) for h in (0, 1) for high in (0, 1)]
+
+
+def _turn_wholes(f: Function, t: Tiling, column: list[str]) -> list[str]:
+    """Registers whose 16 bytes number q are number q' of register q: the transpose of a square of such parts."""
+    part = 16 // t.itemsize
+    parts = t.lanes // part
 
     def every_other(a: str, b: str, odd: int) -> str:
         order = [p * part + i for p in range(odd, 2 * parts, 2) for i in range(part)]
-        return shuffle(a, b, order)
+        return _shuffle(f, t, a, b, order)
 
-    def turned(column: list[str]) -> list[str]:
-        """Registers whose part q is part q' of register q: the transpose of a parts × parts square."""
-        if len(column) == 1:
-            return column
-        even, odd = ([every_other(column[i], column[i + 1], h) for i in range(0, len(column), 2)] for h in (0, 1))
-        return _interleave(turned_half(even), turned_half(odd))
+    def half(lines: list[str]) -> list[str]:
+        return lines if len(lines) == 1 else [every_other(lines[0], lines[1], odd) for odd in (0, 1)]
 
-    def turned_half(column: list[str]) -> list[str]:
-        if len(column) == 1:
-            return column
-        low, high = every_other(column[0], column[1], 0), every_other(column[0], column[1], 1)
-        return [low, high]
-
-    groups = [small(lines[g * part : (g + 1) * part]) for g in range(parts)]
-    result = [""] * t.lanes
-    for c in range(part):
-        for q, line in enumerate(turned([group[c] for group in groups])):
-            result[q * part + c] = line
-    return result
+    if len(column) == 1:
+        return column
+    even, odd = ([every_other(column[i], column[i + 1], h) for i in range(0, len(column), 2)] for h in (0, 1))
+    return _interleave(half(even), half(odd))
 
 
 def _interleave(a: list[str], b: list[str]) -> list[str]:
@@ -218,11 +222,11 @@ def _write_pack_a(module: Module, t: Tiling) -> None:
 
     starts = range(0, width, t.lanes)
 
-    def masks(rows: str) -> list[str]:
+    def masks(rows: Number) -> list[str]:
         """Worked out before the loops: within them they would be worked out anew each time."""
         return [f.mask_below(f.max(f.sub(rows, v), 0), t.lanes) for v in starts] if t.target.masks else []
 
-    def tiles(rows: str, under: list[str], many: str, source: str, out: str) -> None:
+    def tiles(rows: Number, under: list[str], many: Number, source: str, out: str) -> None:
         def tile(i: str, here: str, there: str) -> list[str]:
             for v, mask in zip(starts, under, strict=False):
                 f.store(t.kind, f.load_masked(t.kind, f.at(here, v, t.element), mask), there, v)

@@ -16,7 +16,12 @@ from fallline.engines.llvm.emitter import Function, vector
 from fallline.engines.llvm.transcendental import NAMES, fast_root, transcendental
 from fallline.graph.op import OPS, Op
 
-_REGISTER = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint32": "i32", "bool": "i1"}
+_REGISTER = {
+    np.dtype(name): kind
+    for name, kind in {
+        "float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint32": "i32", "bool": "i1"
+    }.items()
+}  # fmt: skip
 _UNNAMED = frozenset({"astype", "identity", "remainder", "stop_gradient"})  # ops that are rules by their own names
 
 
@@ -67,12 +72,12 @@ class Rule(NamedTuple):
 
 def type_of(dtype: np.dtype, lanes: int) -> str:
     """The type of a register of entries: a truth value is one bit there."""
-    return vector(_REGISTER[np.dtype(dtype).name], lanes)
+    return vector(_REGISTER[np.dtype(dtype)], lanes)
 
 
 def memory_type(dtype: np.dtype) -> str:
     """The type of an entry in memory: a truth value is one byte there."""
-    found = _REGISTER[np.dtype(dtype).name]
+    found = _REGISTER[np.dtype(dtype)]
     return "i8" if found == "i1" else found
 
 
@@ -85,7 +90,7 @@ def rule_of(op: Op) -> str:
 def supports(op_name: str, dtypes: Sequence[np.dtype], result: np.dtype) -> bool:
     """Whether `emit` takes the op, or rule, on these dtypes."""
     rule = RULES.get(_resolved(op_name))
-    if rule is None or len(dtypes) != rule.arity or any(d.name not in _REGISTER for d in (*dtypes, result)):
+    if rule is None or len(dtypes) != rule.arity or not _REGISTER.keys() >= {*dtypes, result}:
         return False
     if rule.write is _select:
         return dtypes[0].kind == "b" and dtypes[1] == dtypes[2] == result

@@ -82,7 +82,7 @@ class Table:
         self.fusion, self.target, self.products, self.tiled = fusion, target, products, tiled
         self.entries: list[Entry] = []
         self.kernels: dict[str, Kernel] = {}
-        self.numbers: list[tuple[str, float]] = []
+        self.numbers: list[tuple[np.dtype, float]] = []
         self.faults: list[Value] = []
         self.nbytes = places.nbytes
         self._copies: dict[Access, Value] = {}
@@ -121,7 +121,7 @@ class Table:
         return Address(start.array, start.offset + table.offset * table.dtype.itemsize)
 
     def _number(self, operand: Operand) -> Address:
-        key = (str(operand.dtype), operand.number)
+        key = operand.dtype, operand.number
         if key not in self.numbers:
             self.numbers.append(key)
         return Address(("numbers",), 8 * self.numbers.index(key))
@@ -159,7 +159,7 @@ class Table:
         return 1, UNIT
 
     def _aim(self, form: Form, units: int) -> dict[int, Address]:
-        """Where results go: to their arrays, or to one number a unit where those of all units are still to be joined."""
+        """Where results go: to their arrays, or to one number a unit where those of all units are to be joined."""
         partial = {}
         for result in form.results:
             node = result.node
@@ -316,14 +316,12 @@ class Table:
 
 def is_native(node: Value) -> bool:
     """Whether there is a kernel for the node as a part of loops, or as a product; others are calls."""
-    if not node.size or not all(a.size for a in node.args):
+    if 0 in node.shape or any(0 in a.shape for a in node.args):
         return False
-    if node.op.view:
+    if node.op.view or node.op.name in ("concatenate", "unslice"):
         return True
     if node.op.name == "matmul":
         return node.dtype.kind == "f"
-    if node.op.name in ("concatenate", "unslice"):
-        return node.size > 0
     dtypes = [a.dtype for a in node.args]
     if node.op.name in REDUCTIONS:
         return scalars.supports("add" if node.op.name == "sum" else "maximum", [node.dtype, node.dtype], node.dtype)

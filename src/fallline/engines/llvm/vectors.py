@@ -112,10 +112,8 @@ def totals(f: Function, t: Tiling, sums: list[str]) -> list[str]:
         lanes //= 2
         kind, wide = vector(t.element, lanes), vector(t.element, 2 * lanes)
         if lanes == 1:
-            sums = [
-                f.binary("fadd", *(f.value(f"extractelement {wide} {s}, i64 {i}") for i in (0, 1)), t.element)
-                for s in sums
-            ]
+            pairs = [[f.value(f"extractelement {wide} {s}, i64 {i}") for i in (0, 1)] for s in sums]
+            sums = [f.binary("fadd", low, high, t.element) for low, high in pairs]
             break
         halves = [[f.value(_half(s, wide, lanes, h)) for h in (0, 1)] for s in sums]
         sums = [f.binary("fadd", low, high, kind) for low, high in halves]
