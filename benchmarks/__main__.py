@@ -53,6 +53,9 @@ def _add_options(parser: argparse.ArgumentParser, question: str) -> None:
         parser.add_argument("--precision", type=_precisions, default="float32", metavar="NAME,NAME…", help=precisions)
     if question in ("steps", "first_fit"):
         parser.add_argument("--peers", type=_words, metavar="NAME,NAME…", help="default all; none for none")
+    if question == "steps":
+        of_calls = "of ours and of jax: after each call Python may look (default 1)"
+        parser.add_argument("--epochs-per-call", type=int, default=1, metavar="N", help=of_calls)
     if question in ("steps", "scaling"):
         parser.add_argument("--plot", metavar="FILE", help="draw the result (PNG, SVG, PDF)")
     if question == "scaling":

@@ -134,7 +134,8 @@ def _sweep(asked: argparse.Namespace, name: str, precision: str, threads: int) -
 
 def _timed(workload: Workload, name: str) -> Workload:
     """With enough epochs in a call that the call itself does not count."""
-    return replace(workload, name=name, epochs=max(1, -(-CALL_STEPS // workload.steps_per_epoch)))
+    epochs = max(1, -(-CALL_STEPS // workload.steps_per_epoch))
+    return replace(workload, name=name, epochs=epochs, per_call=epochs)
 
 
 def _threads(asked: argparse.Namespace, precision: str) -> dict[str, list[Point]]:

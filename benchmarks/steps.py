@@ -121,7 +121,9 @@ class Field:
 def main(asked: argparse.Namespace) -> None:
     report = Report(asked.json)
     names = chosen(asked.workloads, list(WORKLOADS))
-    workloads = [WORKLOADS[n].shortened() if asked.quick else WORKLOADS[n] for n in names]
+    workloads = [
+        WORKLOADS[n].shortened() if asked.quick else WORKLOADS[n].in_calls(asked.epochs_per_call) for n in names
+    ]
     peers, absent = choose_peers(asked.peers, asked.precision)
     rows: list[Row] = []
     for threads in asked.threads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,9 @@ class Workload:
     rows     of the table;  inputs  columns;  outputs  1 for two classes, else the number of classes
     hidden   units of the hidden layers;  activation  after each of them: "relu" or "tanh"
     norm     batch norm after each activation;  dropout  rate of the dropout after that, 0 for none
-    batch    rows in a step;  epochs  passes in one timed call
+    batch    rows in a step
+    epochs   passes in one timed run;  per_call  how many of them are one call of an engine: after each call Python may
+             look, as a training loop does that reports every epoch
     """
 
     name: str
@@ -30,6 +32,7 @@ class Workload:
     outputs: int
     batch: int
     epochs: int = 1
+    per_call: int = 1
     activation: str = "relu"
     norm: bool = False
     dropout: float = 0.0
@@ -45,8 +48,13 @@ class Workload:
 
     @property
     def steps(self) -> int:
-        """Steps in one timed call."""
+        """Steps in one timed run."""
         return self.epochs * self.steps_per_epoch
+
+    def calls(self) -> Iterator[range]:
+        """The epochs of each call of a run."""
+        for first in range(0, self.epochs, self.per_call):
+            yield range(first, min(first + self.per_call, self.epochs))
 
     @property
     def full_rows(self) -> int:
@@ -86,6 +94,10 @@ class Workload:
         """A few rows of it, for trials of the benchmark itself."""
         rows = min(self.rows, max(QUICK_ROWS, 2 * self.batch))
         return replace(self, rows=rows, epochs=1)
+
+    def in_calls(self, epochs: int) -> Workload:
+        """The same with so many epochs in each call."""
+        return replace(self, epochs=max(self.epochs, epochs), per_call=epochs)
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """x (rows, inputs) float32; y (rows,): 0 and 1 as float32, or codes of the classes as int32."""

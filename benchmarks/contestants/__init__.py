@@ -63,7 +63,7 @@ PEERS = {
     for c in (
         Contestant("torch", "torch", "pytorch", note="PyTorch eager, fused Adam"),
         Contestant("torch.compile", "torch", "pytorch", note="forward, loss and backward compiled, fused Adam"),
-        Contestant("jax", "jax", "jax_scan", note="one jitted scan over the steps of a call"),
+        Contestant("jax", "jax", "jax_scan", note="one jitted scan over the steps of an epoch"),
         Contestant("sklearn", "sklearn", "scikit", note=SKLEARN),
         Contestant("keras", "keras", "keras_fit", note="Model.fit on the JAX backend"),
         Contestant("mlpack", "mlpack", "mlpack_logistic", note="logistic regression by minibatch SGD in float64"),

@@ -79,7 +79,9 @@ def trainer(workload: Workload, contestant: Contestant, threads: int, engine: st
         carry[:] = [jax.block_until_ready((params, running, *zeros, jnp.int32(0), jax.random.key(0)))]
 
     def run() -> None:
-        rows = np.concatenate([rng.permutation(w.rows)[: w.full_rows] for _ in range(w.epochs)])
-        carry[0] = jax.block_until_ready(call(carry[0], rows.astype(np.int32).reshape(w.steps, w.batch)))
+        for epochs in w.calls():
+            rows = np.concatenate([rng.permutation(w.rows)[: w.full_rows] for _ in epochs])
+            carry[0] = call(carry[0], rows.astype(np.int32).reshape(-1, w.batch))
+            jax.block_until_ready(carry[0])
 
     return Trainer(run, w.steps, reset)

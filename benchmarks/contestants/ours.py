@@ -56,7 +56,7 @@ class Training:
         self.start = self.step.carried(self.network, self.state)
         self.carry: Any = self.start
         self.key = new_key(DROPPED_KEY)
-        self.calls = 0
+        self.epochs_done = 0
 
     @property
     def specs(self) -> list[fl.Spec]:
@@ -69,30 +69,34 @@ class Training:
 
     def steps(self, indices: np.ndarray) -> Any:
         """The loop's result for these row numbers, (steps, batch); the next call goes on from there."""
-        numbers = np.arange(1, len(indices) + 1)
-        scanned = [
-            np.full(len(indices), LEARNING_RATE, self.dtype),
-            numbers.astype(self.dtype),
-            step_keys(self.key, numbers),
-        ]
-        result = self.loop(self.carry, scanned, self.data, indices)
+        result = self.loop(self.carry, self.scanned(len(indices)), self.data, indices)
         self.carry = result.carry
         return result
+
+    def scanned(self, count: int) -> list[np.ndarray]:
+        """Learning rate, number and random key of the first steps."""
+        numbers = np.arange(1, count + 1)
+        return [np.full(count, LEARNING_RATE, self.dtype), numbers.astype(self.dtype), step_keys(self.key, numbers)]
 
     def reset(self) -> None:
         """Back to the starting arrays."""
         self.carry = self.start
 
     def run(self) -> None:
-        """Some epochs in one call of the engine."""
+        """The epochs of one run, each with a shuffle of its own."""
         w = self.workload
-        first = self.calls * w.epochs
-        orders = [epoch_order(w.rows, seed=1, epoch=first + e)[: w.full_rows] for e in range(w.epochs)]
-        indices = (orders[0] if w.epochs == 1 else np.concatenate(orders)).reshape(w.steps, w.batch)
-        result = self.steps(indices)
-        self.calls += 1
-        if result.steps != w.steps:
-            raise FloatingPointError(f"{w.name}: the loss is not finite after {result.steps} steps")
+        scanned = self.scanned(w.steps)
+        at = 0
+        for epochs in w.calls():
+            orders = [epoch_order(w.rows, seed=1, epoch=self.epochs_done + e)[: w.full_rows] for e in epochs]
+            indices = (orders[0] if len(orders) == 1 else np.concatenate(orders)).reshape(-1, w.batch)
+            stop = at + len(indices)
+            result = self.loop(self.carry, [values[at:stop] for values in scanned], self.data, indices)
+            self.carry = result.carry
+            if result.steps != len(indices):
+                raise FloatingPointError(f"{w.name}: the loss is not finite after {at + result.steps} steps")
+            at = stop
+        self.epochs_done += w.epochs
 
     def in_order(self, count: int) -> np.ndarray:
         """Row numbers of the first `count` steps without a shuffle, (count, batch)."""
