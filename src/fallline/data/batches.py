@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+
+TOGETHER = 4096  # rows of epochs that one generator shuffles: making a generator takes longer than shuffling 300 rows
 
 
 def epoch_order(n: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> np.ndarray:
-    """(n,) int64: every row once; another order for each epoch, the same for the same seed."""
-    return np.random.default_rng((seed, epoch)).permutation(n) if shuffle else np.arange(n)
+    """(n,) int64: every row once; another order for each epoch, the same for the same seed. Not to be written to."""
+    if not shuffle:
+        return np.arange(n)
+    block = max(1, TOGETHER // max(1, n))
+    return _orders(n, seed, block, epoch // block)[epoch % block]
+
+
+@lru_cache(maxsize=8)
+def _orders(n: int, seed: int, block: int, number: int) -> np.ndarray:
+    """The orders of the epochs number · block and on, (block, n)."""
+    rng = np.random.default_rng((seed, number))
+    orders = rng.permutation(n)[None] if block == 1 else rng.permuted(np.tile(np.arange(n), (block, 1)), axis=1)
+    orders.flags.writeable = False
+    return orders
 
 
 def batch_indices(n: int, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> list[np.ndarray]:
