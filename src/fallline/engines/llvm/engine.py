@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from ctypes import addressof, c_char
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
@@ -132,8 +133,11 @@ def _nothing() -> None:
 
 
 def _address(array: np.ndarray) -> int:
-    """Where an array's entries lie; faster than `array.ctypes`."""
-    return array.__array_interface__["data"][0]
+    """Where an array's entries lie."""
+    try:
+        return addressof(c_char.from_buffer(array))  # a quarter of the time of `array.ctypes.data`
+    except (TypeError, ValueError):  # not to be written to, or empty
+        return array.ctypes.data
 
 
 class Carried(Sequence[np.ndarray]):
@@ -171,6 +175,8 @@ class NativeLoop:
         self.program, self.carry, self.scan, self.watch = program, carry, scan, watch
         self.n_data = len(program.inputs) - carry - scan
         self.input_specs = [v.spec for v in program.inputs]
+        self.record_specs = [v.spec for v in program.outputs[carry:]]
+        self.batch = next((s.shape[0] for s in self.input_specs[carry + scan :]), None)
         self._tables: dict[int, Callable[[], np.ndarray | None]] = {}  # those whose addresses stand in the arguments
         self._latest: Callable[[], Carried | None] = lambda: None  # what was carried last, while somebody has it
         everything = range(len(program.inputs))
@@ -231,7 +237,7 @@ class NativeLoop:
         with self.bound.lock:
             self._enter(carry)
             steps = len(indices)
-            records = [np.empty((steps, *v.shape), v.dtype) for v in self.program.outputs[self.carry :]]
+            records = [np.empty((steps, *s.shape), s.dtype) for s in self.record_specs]
             kept = self._point(scanned, data, np.ascontiguousarray(indices, np.int64), records)
             done = self._stepwise(steps, records, kept) if self.bound.fallbacks else self._native(steps)
             del kept
@@ -306,10 +312,11 @@ class NativeLoop:
     def _check_rows(self, data: Sequence[np.ndarray], indices: np.ndarray) -> None:
         """An error for rows that no table has: machine code would read beyond it."""
         rows = min(map(len, data), default=0)
-        batch = {s.shape[0] for s in self.input_specs[self.carry + self.scan :]}
-        if batch and batch != {indices.shape[1]}:
-            raise ShapeError(f"indices of shape {indices.shape}: the loop takes batches of {max(batch)} rows")
-        if batch and indices.size and indices.view(np.uint64).max() >= rows:
+        if self.batch is None:
+            return
+        if indices.shape[1:] != (self.batch,):
+            raise ShapeError(f"indices of shape {indices.shape}: the loop takes batches of {self.batch} rows")
+        if indices.size and indices.view(np.uint64).max() >= rows:
             raise IndexError(f"the indices of the batches must lie in 0 … {rows - 1}, the rows of the tables")
 
     def _native(self, steps: int) -> int:
