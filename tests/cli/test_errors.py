@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fallline.cli.main import COMMANDS
+from fallline.cli.commands import COMMANDS
 from fallline.core.errors import ModelFileError
 from fallline.train.model import load
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fallline import __version__
-from fallline.cli.main import COMMANDS, main
+from fallline.cli.commands import COMMANDS
+from fallline.cli.main import main
 
 from .conftest import Call
 

@@ -60,6 +60,10 @@ def test_records_are_frozen_and_replaced() -> None:
     circle: Any = make("Circle")
     with pytest.raises(dataclasses.FrozenInstanceError):
         circle.radius = 2.0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        circle.color = "red"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del circle.radius
     assert circle.replace(radius=2).radius == 2.0
     with pytest.raises(ConfigError, match="above 0"):
         circle.replace(radius=-1)

@@ -10,7 +10,7 @@ import pytest
 from fallline.core.errors import DataError
 from fallline.core.record import from_json, to_json
 from fallline.data.table import read_table
-from fallline.data.target import find_target, fit_target, infer_target
+from fallline.data.target import find_target, fit_target, infer_array, infer_target
 from tests.tolerance import assert_close
 
 N = 60
@@ -149,3 +149,35 @@ def test_no_such_column():
         with pytest.raises(DataError, match="2 columns, counted from 1"):
             find_target(table, position)
     assert find_target(read_table("iris")) == "species"
+
+
+ARRAYS = {
+    "two numbers": np.tile([3.0, 5.0], 20),
+    "true and false": np.arange(20) % 3 == 0,
+    "few whole numbers": np.arange(60) % 7,
+    "few whole floats": (np.arange(60) % 7).astype("float32"),
+    "few rows of each": np.arange(14) % 7,
+    "counts": np.arange(50, dtype="uint8"),
+    "whole and negative": np.arange(50) - 9,
+    "fractions": np.linspace(-1, 1, 30),
+    "a fraction among few": np.tile([0.0, 0.5, 1.0], 20),
+    "text": np.array(["a", "b", "c"] * 9),
+    "numbers as text": np.array(["1", "2", "3"] * 9),
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_an_array_is_judged_as_the_column_would_be(case):
+    y = ARRAYS[case]
+    assert infer_array(y) == infer_target(read_table({"y": y}), "y")[0]
+
+
+@pytest.mark.parametrize(
+    "y", [np.ones(9), np.array([1.0, np.nan, 2.0]), np.array([0.0, np.inf]), np.array([1e200, 2.0])]
+)
+def test_an_array_that_cannot_be_a_target_is_refused_as_the_column_is(y):
+    with pytest.raises(DataError) as column:
+        infer_target(read_table({"y": y}), "y")
+    with pytest.raises(DataError) as array:
+        infer_array(y)
+    assert str(array.value) == str(column.value)

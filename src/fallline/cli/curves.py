@@ -92,6 +92,8 @@ def main() -> None:
     waiting.cancel()
     if rows:
         sys.stdout.buffer.write(figures.plot_history(history.History(json.loads(rows)))._repr_png_())
+        sys.stdout.buffer.flush()
+    os._exit(0)  # the one who waits waits for the end too, and to take all this apart takes as long as to draw
 
 
 if __name__ == "__main__":

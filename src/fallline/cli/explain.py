@@ -30,7 +30,7 @@ Row = Annotated[
     typer.Option(metavar="K", help="which row of DATA; the first row below the column names is 0 (default 0)"),
 ]
 Page = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--html", metavar="FILE", help="write a page with everything, also the drawing and all weights"),
 ]
 
@@ -45,22 +45,23 @@ def explain(
     json: Json = False,
     **given: Any,
 ) -> None:
-    if html is not None:
-        check_path(html, (".html",))
-        if html.exists() and Path(data).exists() and html.samefile(data):
-            raise ConfigError(f"cannot write {html}: it is the table that is read; give another name")
+    page = None if html is None else Path(html)
+    if page is not None:
+        check_path(page, (".html",))
+        if page.exists() and Path(data).exists() and page.samefile(data):
+            raise ConfigError(f"cannot write {page}: it is the table that is read; give another name")
     trained = load(model)
     columns = columns_of(trained, model)
     table = read(data, given, markers_of(trained))
     told = explain_row(trained, table, row=parse("row", row, "int"))
     for note in (*table.notes, *columns.notes(told.data)):
         print(f"note: {one_line(in_flags(note, READING_OPTIONS))}", file=sys.stderr)
-    if html is not None:
-        told.save(html)
+    if page is not None:
+        told.save(page)
     if json:
         show.emit_json(told.to_dict())
         return
-    if html is None:
+    if page is None:
         show.emit(show.Line(line.text, line.heading) for line in told.lines(show.screen_width() or IN_A_PIPE))
     else:
-        show.emit(show.wrap(f"{told.title}: written to {html}", show.screen_width()))
+        show.emit(show.wrap(f"{told.title}: written to {page}", show.screen_width()))

@@ -7,12 +7,16 @@ from typing import Any
 import typer.core
 
 from fallline.cli import show
+from fallline.cli.values import take_as_given
 
 WIDEST = 100  # columns; longer lines are hard to follow
 
 
 class HelpfulCommand(typer.core.TyperCommand):
-    """A command whose help page is ours."""
+    """A command whose help page is ours, and which converts no values."""
+
+    def get_params(self, ctx: Any) -> Any:
+        return take_as_given(super().get_params(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(help_page(self, ctx))
@@ -20,6 +24,9 @@ class HelpfulCommand(typer.core.TyperCommand):
 
 class HelpfulGroup(typer.core.TyperGroup):
     """The group of all commands, with the same help page."""
+
+    def get_params(self, ctx: Any) -> Any:
+        return take_as_given(super().get_params(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(help_page(self, ctx))

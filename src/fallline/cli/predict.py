@@ -24,7 +24,7 @@ fallline predict runs/heart new.parquet -o predicted.parquet
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 
 Output = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--output", "-o", metavar="FILE", help="a .csv, .tsv or .parquet file, also .csv.gz; "
                  "not given: CSV on standard output"),
 ]  # fmt: skip
@@ -38,18 +38,19 @@ def predict(
     output: Output = None,
     **given: Any,
 ) -> None:
-    check_suffix(output)
-    if output is not None and output.exists() and Path(data).exists() and output.samefile(data):
-        raise ConfigError(f"cannot write {output}: it is the table that is read; give another name")
+    written = None if output is None else Path(output)
+    check_suffix(written)
+    if written is not None and written.exists() and Path(data).exists() and written.samefile(data):
+        raise ConfigError(f"cannot write {written}: it is the table that is read; give another name")
     trained = load(model)
     columns = columns_of(trained, model)
     table = read(data, given, markers_of(trained))
     new = predictions(trained, table)
     for note in (*table.notes, *columns.notes(table)):
         print(f"note: {one_line(in_flags(note, READING_OPTIONS))}", file=sys.stderr)
-    if output is not None:
-        write_table(table, output, new)
-        print(f"{table.n_rows:,} rows written to {output}")
+    if written is not None:
+        write_table(table, written, new)
+        print(f"{table.n_rows:,} rows written to {written}")
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"

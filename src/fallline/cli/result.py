@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -89,10 +90,10 @@ class RunFolder:
         if self.made and not any(self.path.iterdir()):
             self.path.rmdir()
 
-    def keep(self, run: TableRun, result: dict[str, Any], picture: bytes = b"") -> None:
+    def keep(self, run: TableRun, result: dict[str, Any], picture_of: Callable[[], bytes]) -> None:
         """Writes the four files; the model's notes hold the result too, for `inspect`.
 
-        picture  of the history, as a PNG file; it is drawn here where there is none yet
+        picture_of  gives the history as a PNG file, when it is there; where that is empty the picture is drawn here
         """
         model = run.fit.model
         reading = {"missing": list(run.prepared.table.missing)}
@@ -100,6 +101,7 @@ class RunFolder:
         replace(model, notes=notes).save(self.path / FILE_NAME)
         run.history.to_csv(self.path / "history.csv")
         write_whole(self.path / "result.json", (json_text(result) + "\n").encode())
+        picture = picture_of()
         if picture:
             write_whole(self.path / "curves.png", picture)
         else:

@@ -38,7 +38,7 @@ WHY = {
 LONG = 5.0  # seconds of training after which a word says that the baseline comes next
 
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="DIR", help="where to keep the run (default runs/NAME of DATA)")
+    str | None, typer.Option("--out", "-o", metavar="DIR", help="where to keep the run (default runs/NAME of DATA)")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")]
 
@@ -56,7 +56,7 @@ def train(
 ) -> None:
     options = from_flags(TableOptions, given)
     prepared = prepare(read(data, given), target, options)
-    folder = RunFolder.open(out or Path("runs") / prepared.table.name)
+    folder = RunFolder.open(Path("runs") / prepared.table.name if out is None else Path(out))
     say = (lambda lines: None) if quiet or json else show.emit
     try:
         say(opening(prepared, target))
@@ -66,7 +66,7 @@ def train(
         raise
     result = result_of(run)
     say(["", *describe.metrics_table(run.metrics, run.baseline_metrics, show.screen_width()), *verdict(run)])
-    folder.keep(run, result, PAINTER.picture())
+    folder.keep(run, result, PAINTER.picture)
     say(closing(folder))
     if json:
         show.emit_json(result)

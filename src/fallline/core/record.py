@@ -58,7 +58,8 @@ def record(cls: type[R]) -> type[R]:
     """Class decorator: a frozen dataclass, registered under its name so that JSON and text can name it."""
     if "aliases" not in vars(cls):
         cls.aliases = ()  # names are not inherited
-    made = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    made = dataclasses.dataclass(eq=False, repr=False)(cls)  # `Record` freezes it, once for all of them
+    made._names = frozenset(field.name for field in fields_of(made))
     RECORDS.add(made.__name__, made, made.aliases)
     return made
 
@@ -67,6 +68,7 @@ class Record:
     """What every record can do. Subclasses are decorated with `@record`."""
 
     aliases: ClassVar[tuple[str, ...]] = ()
+    _names: ClassVar[frozenset[str]] = frozenset()  # of the fields
 
     def __post_init__(self) -> None:
         for field in fields_of(self):
@@ -76,6 +78,15 @@ class Record:
 
     def validate(self) -> None:
         """Checks that involve more than one field; raises ConfigError."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A field is set once, by the __init__ that the decorator made."""
+        if name in vars(self) or name not in self._names:
+            raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
     def replace(self: R, **changes: Any) -> R:
         """The same record with some fields changed."""

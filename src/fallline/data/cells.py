@@ -75,7 +75,7 @@ def typed(cells: pl.Series, missing: Iterable[object] = (), *, decimal_comma: bo
     if cells.dtype == pl.String:
         text = clean_text(cells, missing)
         pointed = decimal_points(text) if decimal_comma else text
-        return _typed_text(pointed if is_mostly_numbers(pointed) else text)
+        return _typed_text(pointed if decimal_comma and is_mostly_numbers(pointed) else text)
     if cells.dtype.is_float():
         cells = cells.cast(pl.Float64).fill_nan(None)
     if cells.dtype.is_numeric():
@@ -137,8 +137,9 @@ def _typed_text(text: pl.Series) -> pl.Series:
     present = text.drop_nulls()
     if present.is_empty():
         return text
-    if not bool(stray_text(present).any()):
-        return _narrowest_number(text)
+    numbers = parse_numbers(text)
+    if numbers.null_count() == text.null_count() or not bool(stray_text(present).any()):
+        return _narrowest_number(text, numbers)
     if starts_like_date(present.head(1)).item():
         for form in _DATE_FORMATS:
             dtype: type[pl.Date] | type[pl.Datetime] = pl.Date if form == _DATE_FORMATS[0] else pl.Datetime
@@ -148,8 +149,8 @@ def _typed_text(text: pl.Series) -> pl.Series:
     return text
 
 
-def _narrowest_number(text: pl.Series) -> pl.Series:
-    numbers = parse_numbers(text)
+def _narrowest_number(text: pl.Series, numbers: pl.Series) -> pl.Series:
+    """The cells as whole numbers where they are, else as the numbers that were read."""
     if numbers.null_count() == len(text):
         return text
     for dtype in (pl.Int64, pl.UInt64):
@@ -160,8 +161,7 @@ def _narrowest_number(text: pl.Series) -> pl.Series:
 
 
 def _floats(cells: pl.Series) -> np.ndarray:
-    # to_numpy gives NaN for null; fill_null would start threads of Polars, for which a child of a fork waits in vain.
-    return cells.cast(pl.Float64).to_numpy().astype(np.float64)
+    return cells.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
 
 
 def _number_or_none(marker: object) -> float | None:

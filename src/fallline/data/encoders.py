@@ -157,7 +157,7 @@ def fit_number(train: Table, decided: ColumnKind, scaling: str) -> NumberColumn:
     made = NumberColumn(
         decided.name,
         decided.kind,
-        fill=float(np.median(present)),
+        fill=_median(present),
         indicator=n_missing > 0,
         low=float(present.min()),
         high=float(present.max()),
@@ -170,6 +170,12 @@ def fit_number(train: Table, decided: ColumnKind, scaling: str) -> NumberColumn:
         made, present = made.replace(transform="log"), signed_log(present)
     center, scale = standard(present)
     return made.replace(center=center, scale=scale)
+
+
+def _median(numbers: np.ndarray) -> float:
+    """The middle of finite numbers, or the mean of the two there; NumPy's own loads its masked arrays for it."""
+    middle = np.sort(numbers)[(len(numbers) - 1) // 2 : len(numbers) // 2 + 1]
+    return float(middle.mean())
 
 
 def fit_category(train: Table, name: str, one_hot_limit: int) -> CategoryColumn:

@@ -24,6 +24,7 @@ from fallline.data.text import read_text
 
 _CELL_WIDTH = 40
 _LOOKED_AT = 1000  # rows
+_LISTED = 10_000  # rows
 _PARQUET, _ZIP, _GZIP = b"PAR1", b"PK\x03\x04", b"\x1f\x8b"
 
 
@@ -85,7 +86,9 @@ class Table:
         rows = np.asarray(rows, dtype=np.int64)
         source = np.arange(self.n_rows) if self.rows is None else self.rows
         lines = None if self.lines is None else self.lines[rows]
-        return replace(self, frame=self.frame[rows], raw=self.raw[rows], rows=source[rows], lines=lines)
+        # Polars loads NumPy's masked arrays before it takes an array, which lasts longer than few rows as a list.
+        picked: Any = rows.tolist() if len(rows) <= _LISTED else rows
+        return replace(self, frame=self.frame[picked], raw=self.raw[picked], rows=source[rows], lines=lines)
 
     def place(self, row: int) -> str:
         """Where a row stands in the source, for messages: "row 17", and its line if the source is a text file."""

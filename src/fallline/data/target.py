@@ -14,7 +14,7 @@ from fallline.data.cells import canonical_text, is_date, is_mostly_numbers, is_w
 from fallline.data.encoders import level_codes
 from fallline.data.kinds import refuse_stray_text
 from fallline.data.scaling import standard
-from fallline.data.table import Table, cell_label, column_label
+from fallline.data.table import Table, cell_label, column_label, read_table
 
 KINDS = ("binary", "classes", "numbers", "counts")
 TASKS = ("classification", "regression", *KINDS)
@@ -123,13 +123,32 @@ def infer_target(table: Table, name: str, task: str | None = None) -> tuple[str,
     kind = "classes"
     if task is None:
         kind, reason = _infer(table, name, cells)
-    _refuse_single(table, name, _n_levels(cells), cells)
+    _refuse_single(table, name, cells.n_unique(), cells)
     if kind in ("binary", "classes"):
-        kind = "binary" if _n_levels(cells) == 2 else "classes"
+        kind = "binary" if cells.n_unique() == 2 else "classes"
         _refuse_too_many_classes(name, cells)
         if task == "binary" and kind != "binary":
-            raise DataError(f"{column_label(name)} has {_n_levels(cells)} classes where task='binary' needs 2")
+            raise DataError(f"{column_label(name)} has {cells.n_unique()} classes where task='binary' needs 2")
     return kind, reason
+
+
+def infer_array(y: np.ndarray) -> str:
+    """The kind of a target that is an array of shape (n,): what `infer_target` says of it as a column.
+
+    Sound numbers are judged without Polars, for whose threads a child of a fork would wait in vain.
+    """
+    if y.dtype.kind in "biuf":
+        values = y.astype(np.float64)
+        largest = np.abs(values).max(initial=0.0)
+        levels = len(np.unique(y))
+        if levels > 1 and 1 / _LARGEST <= largest <= _LARGEST:  # false too where one is NaN
+            if levels == 2:
+                return "binary"
+            whole = bool((values == np.round(values)).all())
+            if whole and not _are_classes(levels, len(y)):
+                return "counts" if (values >= 0).all() else "numbers"
+            return "classes" if whole else "numbers"
+    return infer_target(read_table({"y": y}), "y")[0]
 
 
 def fit_target(
@@ -153,7 +172,7 @@ def fit_target(
 def _infer(table: Table, name: str, cells: pl.Series) -> tuple[str, str]:
     if cells.dtype == pl.String and is_mostly_numbers(cells):
         refuse_stray_text(table, name)
-    levels = _n_levels(cells)
+    levels = cells.n_unique()
     if not (cells.dtype == pl.String or cells.dtype == pl.Boolean or is_date(cells)):
         _finite(table, name)
     if cells.dtype == pl.String or cells.dtype == pl.Boolean:
@@ -165,14 +184,14 @@ def _infer(table: Table, name: str, cells: pl.Series) -> tuple[str, str]:
         return "binary", "2 different values"
     if not is_whole(cells):
         return "numbers", f"numbers with fractions, {levels} different values"
-    if levels <= _CLASS_LEVELS and len(cells) >= _ROWS_PER_CLASS * levels:
+    if _are_classes(levels, len(cells)):
         return "classes", f"whole numbers, only {levels} different values (task='regression' takes them as amounts)"
     return _numbers_kind(table, name, number_values(cells), None, "")
 
 
-def _n_levels(cells: pl.Series) -> int:
-    """How many different values. Counted without Polars, whose threads a child of a fork would wait for in vain."""
-    return len(np.unique(cells.to_numpy())) if cells.dtype.is_numeric() else len(set(cells.to_list()))
+def _are_classes(levels: int, n: int) -> bool:
+    """Whether so many different whole numbers in n rows stand for classes."""
+    return levels <= _CLASS_LEVELS and n >= _ROWS_PER_CLASS * levels
 
 
 def _numbers_kind(table: Table, name: str, values: np.ndarray, task: str | None, reason: str) -> tuple[str, str]:
@@ -231,7 +250,7 @@ def _refuse_single(table: Table, name: str, levels: int, cells: pl.Series) -> No
 
 
 def _refuse_too_many_classes(name: str, cells: pl.Series) -> None:
-    levels = _n_levels(cells)
+    levels = cells.n_unique()
     if levels > _CLASS_LEVELS and levels > len(cells) / 2:
         raise DataError(
             f"the target {column_label(name)} has {levels} different values in {len(cells)} rows, "

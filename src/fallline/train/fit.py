@@ -14,8 +14,7 @@ from fallline.core.registry import nearest
 from fallline.core.spec import Spec
 from fallline.core.tree import map_leaves
 from fallline.data.split import split_rows
-from fallline.data.table import read_table
-from fallline.data.target import ClassTarget, NumberTarget, infer_target
+from fallline.data.target import ClassTarget, NumberTarget, infer_array
 from fallline.engines.engine import PRECISIONS, Engine, get_engine
 from fallline.losses.loss import Loss
 from fallline.losses.penalties import L1, L2
@@ -211,7 +210,7 @@ def choose_target(y: np.ndarray, loss: Loss | None) -> tuple[ClassTarget | Numbe
             f"y holds one-hot rows, shape {y.shape}: give the classes, y.argmax(axis=1), or loss='mse' for numbers"
         )
     if loss is None:
-        kind = "numbers" if y.ndim > 1 else infer_target(read_table({"y": y}), "y")[0]
+        kind = "numbers" if y.ndim > 1 else infer_array(y)
         loss = as_record(LOSS_OF[kind], Loss)
     if loss.task == "regression":
         return NumberTarget("y"), loss

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 
+import pytest
+
 from fallline.core.errors import ConfigError
 from fallline.engines.engine import get_engine
 from fallline.engines.llvm.engine import LlvmEngine
@@ -27,6 +29,14 @@ def engine_for(family: str) -> LlvmEngine | None:
     made = copy.copy(engine)
     made.__dict__["target"] = target
     return made
+
+
+def target_for(family: str) -> Target:
+    """The target of that family, or a skip where this CPU is none of it."""
+    try:
+        return host_target(family)
+    except ConfigError as error:
+        pytest.skip(str(error))
 
 
 def planned(program: Program, target: Target) -> Table:

@@ -43,7 +43,7 @@ class Table:
         target: Target | None = None,
     ):
         target = target or host_target()
-        found = addresses([run_steps(target), *(kernel for kernel, *_ in entries)], target)
+        found = addresses([run_steps(), *(kernel for kernel, *_ in entries)], target)
         self.call = RUN_STEPS(found["run_steps"])
         self.entries, self.watch = entries, watch
         self.rows = np.array([[found[k.name], args.ctypes.data, units, wait] for k, args, units, wait in entries], "i8")

@@ -131,7 +131,7 @@ def test_scratch_is_of_the_thread() -> None:
 
 def test_is_compiled_for_another_machine() -> None:
     target = named_target("aarch64")
-    text = write_text([run_steps(target)], target)
+    text = write_text([run_steps()], target)
     assert compile_object(text, target)[:4] == b"\x7fELF"
     assert "i64 98" in text  # futex
     assert "aarch64.set.fpcr" in text
@@ -140,6 +140,6 @@ def test_is_compiled_for_another_machine() -> None:
 @pytest.mark.parametrize("triple", ["arm64-apple-macosx", "x86_64-pc-windows-msvc", "x86_64-unknown-freebsd"])
 def test_yields_where_there_is_no_futex(triple: str) -> None:
     target = dataclasses.replace(host_target(), triple=triple)
-    text = write_text([run_steps(target)], target)
+    text = write_text([run_steps()], target)
     assert "@syscall" not in text
     assert ("@SwitchToThread" if "windows" in triple else "@sched_yield") in text

@@ -8,12 +8,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fallline.core.errors import ConfigError
 from fallline.engines.llvm.emitter import Function, Module
 from fallline.engines.llvm.gemm import ARGUMENTS, HELD, Blocks, gemm, piece, plan
 from fallline.engines.llvm.kernel import BLOCK, Kernel
 from fallline.engines.llvm.loader import addresses, compile_object, write_text
 from fallline.engines.llvm.target import host_target, named_target
+from tests.engines.llvm.families import target_for
 from tests.tolerance import assert_close
 
 FAMILIES = ("avx512", "avx2", "sse2", "generic", "neon")
@@ -24,14 +24,6 @@ DEPTHS = (0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 33, 64, 100)
 LAYOUTS = ("rows", "columns", "spread", "padded", "repeated row", "repeated column")
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
-
-
-def family(name: str):
-    """The target, or a skip where this machine has none such."""
-    try:
-        return host_target(name)
-    except ConfigError as error:
-        pytest.skip(str(error))
 
 
 def laid_out(rng, rows: int, columns: int, dtype: str, layout: str) -> np.ndarray:
@@ -90,7 +82,7 @@ def assert_product(A, B, C) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_any_extents_and_strides(name, dtype):
-    target = family(name)
+    target = target_for(name)
     rng, edge = np.random.default_rng(0), piece(target)
     depths = (*DEPTHS, edge - 1, edge, edge + 1)
     for _ in range(250):
@@ -211,7 +203,7 @@ def writes_block(element: str) -> Kernel:
     [(32, 32, 20), (33, 17, 5), (300, 130, 700), (40, 1, 30), (1, 40, 30), (1, 1, 3), (9, 9, 0), (60, 10, 64)],
 )
 def test_the_epilogue_gets_each_block_once(name, dtype, M, N, K):
-    target = family(name)
+    target = target_for(name)
     rng = np.random.default_rng(5)
     kernel = writes_block("float" if dtype == "float32" else "double")
     for layout in ("rows", "columns"):

@@ -1,4 +1,4 @@
-"""Rows of a batch, slices of scanned inputs and records, copies and zeros: every size, nothing beyond the end."""
+"""Rows of a batch, slices of scanned inputs and records: every size, nothing beyond the end."""
 
 from __future__ import annotations
 
@@ -6,32 +6,38 @@ import numpy as np
 import pytest
 
 from fallline.engines.llvm import moves
-from fallline.engines.llvm.moves import CHUNK, plan_bytes, plan_rows
-from fallline.engines.llvm.target import host_target
+from fallline.engines.llvm.moves import UNIT_BYTES, plan_bytes, plan_rows
+from tests.engines.llvm.families import target_for
 from tests.engines.llvm.tables import Table, words
 
-SIZES = [*range(1, 68), 100, 127, 128, 129, 400, 1000, 3136, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 77]
+SIZES = [
+    *range(1, 68),
+    100,
+    127,
+    128,
+    129,
+    400,
+    1000,
+    3136,
+    UNIT_BYTES - 1,
+    UNIT_BYTES,
+    UNIT_BYTES + 1,
+    2 * UNIT_BYTES + 77,
+]
 FAMILIES = ["avx512", "avx2", "sse2", "generic"]
-
-
-def family(name: str):
-    try:
-        return host_target(name)
-    except Exception as error:
-        pytest.skip(f"not on this machine: {error}")
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("near", [True, False])
 def test_rows(name: str, near: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = family(name)
-    kernel = moves.rows(target)
+    target = target_for(name)
+    kernel = moves.rows()
     if not near:
         monkeypatch.setattr(moves, "NEAR_BYTES", 0)
         kernel = kernel._replace(name="batch_rows_far", write=lambda m: moves._write_rows(m, "batch_rows_far"))
     steps = 3
     for size in SIZES:
-        batch = 37 if size < CHUNK - 1 else 3
+        batch = 37 if size < UNIT_BYTES - 1 else 3
         table = rng.integers(0, 256, (50, size), "u1")
         indices = rng.integers(-50, 50, (steps, batch))
         plan = plan_rows(batch, size)
@@ -45,17 +51,16 @@ def test_rows(name: str, near: bool, rng: np.random.Generator, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("which", ["scan", "record", "copy", "fill"])
+@pytest.mark.parametrize("which", ["scan", "record"])
 def test_slices(name: str, which: str, rng: np.random.Generator) -> None:
-    target = family(name)
-    kernel = getattr(moves, which)(target)
+    target = target_for(name)
+    kernel = getattr(moves, which)()
     for size in SIZES:
         for threads in (1, 2):
             source, out = rng.integers(1, 256, (3, size), "u1"), np.full((4, size), 7, "u1")
-            args = words(out, size) if which == "fill" else words(source, out, size)
+            args = words(source, out, size)
             Table([(kernel, args, plan_bytes(size), 1)], target=target).run(3, threads)
-            expected = {"scan": source[2:], "record": source[[0, 0, 0]], "copy": source[:1], "fill": 0 * source[:1]}
-            rows = expected[which]
+            rows = source[2:] if which == "scan" else source[[0, 0, 0]]
             assert (out[: len(rows)] == rows).all(), size
             assert (out[len(rows) :] == 7).all(), size
 
@@ -66,9 +71,8 @@ def test_no_row_and_no_byte() -> None:
     assert plan_rows(0, 4).units == 0
     assert plan_rows(5, 0).units == 1
     out = np.full(4, 7, "u1")
-    target = host_target()
     args = words(out, out, np.zeros(5, "i8"), 0, 5, 5, 1, 16)
-    Table([(moves.rows(target), args, 1, 0)]).run()
+    Table([(moves.rows(), args, 1, 0)]).run()
     assert (out == 7).all()
 
 

@@ -18,6 +18,7 @@ from tests.tolerance import TOL, assert_close
 pytest.importorskip("llvmlite")
 
 from fallline.engines.llvm import scalars
+from fallline.engines.llvm.dtypes import memory_type, type_of
 from fallline.engines.llvm.emitter import Function, Module, vector
 from fallline.engines.llvm.kernel import Kernel, entry
 from fallline.engines.llvm.loader import addresses, compile_object, write_text
@@ -50,10 +51,10 @@ def kernel_of(name: str, dtypes: tuple[np.dtype, ...], result: np.dtype, lanes: 
 
         def body(i: Any) -> None:
             args = [_load(f, p, i, d, lanes) for p, d in zip(pointers, dtypes, strict=False)]
-            y = scalars.emit(name, f, args, dtypes, result, lanes, {"dtype": result} if name == "astype" else {})
-            kind = vector(scalars.memory_type(result), lanes)
+            y = scalars.emit(name, f, args, dtypes, result, lanes)
+            kind = vector(memory_type(result), lanes)
             if result.kind == "b":
-                y = f.value(f"zext {scalars.type_of(result, lanes)} {y} to {kind}")
+                y = f.value(f"zext {type_of(result, lanes)} {y} to {kind}")
             f.store(kind, y, pointers[-1], i)
 
         f.loop(f.load("i64", "%args", len(dtypes) + 1), body, step=lanes)
@@ -63,7 +64,7 @@ def kernel_of(name: str, dtypes: tuple[np.dtype, ...], result: np.dtype, lanes: 
 
 
 def _load(f: Function, pointer: str, i: Any, dtype: np.dtype, lanes: int) -> str:
-    kind = vector(scalars.memory_type(dtype), lanes)
+    kind = vector(memory_type(dtype), lanes)
     x = f.load(kind, pointer, i)
     return x if dtype.kind != "b" else f.value(f"icmp ne {kind} {x}, {f.constant(0, kind)}")
 

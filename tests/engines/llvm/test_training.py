@@ -170,7 +170,7 @@ def test_code_for_aarch64_can_be_made() -> None:
     step = Step(network(deep(7), x, "float32"), fl.CategoricalCrossEntropy(), fl.Adam(), (), 96, get_engine("llvm"))
     state = step.optimizer.init(leaves(step.network, "param"))
     made = planned(step.program(state, x[:96], y[:96], w[:96]), target)
-    kernels = [*made.kernels.values(), run_steps(target)]
+    kernels = [*made.kernels.values(), run_steps()]
     assert len(kernels) > 5
     assert verify_object(compile_object(write_text(kernels, target), target)) == "ELF AArch64"
 

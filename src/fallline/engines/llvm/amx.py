@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from fallline.engines.llvm.amx_packing import DEPTH, PACK, packer
 from fallline.engines.llvm.amx_tiles import BLOCK as PRODUCT
-from fallline.engines.llvm.amx_tiles import configure, given, release, write_block
-from fallline.engines.llvm.emitter import Module, Number
+from fallline.engines.llvm.amx_tiles import configure, release, write_block
+from fallline.engines.llvm.emitter import Module, Number, given
 from fallline.engines.llvm.gemm import Blocks
 from fallline.engines.llvm.kernel import BLOCK, Kernel, entry
 from fallline.engines.llvm.target import Target, amx_allowed, host_target

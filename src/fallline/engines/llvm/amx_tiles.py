@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fallline.engines.llvm.amx_packing import DEPTH, LINES, TILE, F
-from fallline.engines.llvm.emitter import Function, Module, Number
+from fallline.engines.llvm.emitter import Function, Module, Number, given
 
 # Most tiles of depth in one pass, by parts: a strip of 32 lines of each factor then share the first cache. Measured:
 # 8 to 16 differ by less than 8 %; 4 costs 15 % of a bf16 product.
@@ -137,14 +137,9 @@ def _write_copy(module: Module) -> str:
     return f.name
 
 
-def given(parameters: Sequence[tuple[str, str]], values: Sequence[Number]) -> list[tuple[str, Number]]:
-    """Values as the arguments of a function with those parameters."""
-    return [(kind, value) for (kind, _), value in zip(parameters, values, strict=True)]
-
-
 def _tile(register: int) -> tuple[str, int]:
     return "i8", register
 
 
-def _do(f: Function, name: str, *arguments: tuple[str, str | int | None]) -> None:
+def _do(f: Function, name: str, *arguments: tuple[str, Number]) -> None:
     f.intrinsic(f"x86.{name}", "void", arguments, overload="")

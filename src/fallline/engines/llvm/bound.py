@@ -151,7 +151,7 @@ class NativeProgram:
 
     def _link(self) -> None:
         """The kernels' addresses, and the table."""
-        kernels = [*self.table.kernels.values(), run_steps(self.target)]
+        kernels = [*self.table.kernels.values(), run_steps()]
         found = addresses(kernels, self.target)
         for position, name in self._numbers.functions:
             self.pool[position] = found[name]

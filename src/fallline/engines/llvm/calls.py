@@ -14,15 +14,14 @@ import numpy as np
 from fallline.core.errors import DataError
 from fallline.engines.llvm import indexing, scans, sorting
 from fallline.engines.llvm.kernel import Kernel
-from fallline.engines.llvm.lanes import View, chunk_of, units_of
-from fallline.engines.llvm.target import Target
+from fallline.engines.llvm.lines import View, lines_per_unit, units_of
 from fallline.graph.value import Value
 
 COUNTED = 2**31 - 1  # entries along an axis that 32-bit places can name
-TOGETHER = 64  # neighbouring lanes that a unit keeps together where they share vectors
+TOGETHER = 64  # neighbouring lines that a unit keeps together where vectors run across them
 
 
-class Call(NamedTuple):
+class CallPlan(NamedTuple):
     """A kernel, and what it is to be called with.
 
     extents        of its arguments: [address of the output, addresses of the inputs in order, *extents, fault]
@@ -40,7 +39,7 @@ class Call(NamedTuple):
     faults: bool = False
 
 
-def plan_call(node: Value, target: Target) -> Call | None:
+def plan_call(node: Value) -> CallPlan | None:
     """How the node is computed natively; None where it is not, and the reference engine has to."""
     plan = _PLANS.get(node.op.name)
     return None if plan is None else plan(node)
@@ -64,7 +63,7 @@ def _length(node: Value) -> int:
     return target.shape[node.attrs.get("axis", 0)]
 
 
-def _argmax(node: Value) -> Call | None:
+def _argmax(node: Value) -> CallPlan | None:
     x = node.args[0]
     view = View.of(x.shape, node.attrs["axis"])
     if not 0 < view.n <= COUNTED:
@@ -72,69 +71,71 @@ def _argmax(node: Value) -> Call | None:
     return _scan(scans.argmax(x.dtype, view.inner == 1), view)
 
 
-def _cumsum(node: Value) -> Call | None:
+def _cumsum(node: Value) -> CallPlan | None:
     view = View.of(node.shape, node.attrs["axis"])
     if node.dtype.kind == "b" or view.n == 0:
         return None
     return _scan(scans.cumsum(node.dtype, view.inner == 1), view)
 
 
-def _scan(kernel: Kernel, view: View) -> Call:
-    chunk = chunk_of(view.lanes, view.n, 1 if view.inner == 1 else TOGETHER)
-    return Call(kernel, (view.lanes, view.n, max(1, view.inner), chunk), units_of(view.lanes, chunk))
+def _scan(kernel: Kernel, view: View) -> CallPlan:
+    per_unit = lines_per_unit(view.lines, view.n, 1 if view.inner == 1 else TOGETHER)
+    return CallPlan(kernel, (view.lines, view.n, max(1, view.inner), per_unit), units_of(view.lines, per_unit))
 
 
-def _argsort(node: Value) -> Call | None:
+def _argsort(node: Value) -> CallPlan | None:
     x = node.args[0]
     view = View.of(x.shape, node.attrs["axis"])
     if view.n > COUNTED:
         return None
     merges = sorting.passes(view.n)
-    chunk = chunk_of(view.lanes, view.n * (merges + 2))
-    extents = (view.lanes, view.n, max(1, view.inner), chunk, merges)
-    return Call(sorting.argsort(x.dtype), extents, units_of(view.lanes, chunk), sorting.scratch_bytes(x.dtype, view.n))
+    per_unit = lines_per_unit(view.lines, view.n * (merges + 2))
+    extents = (view.lines, view.n, max(1, view.inner), per_unit, merges)
+    return CallPlan(
+        sorting.argsort(x.dtype), extents, units_of(view.lines, per_unit), sorting.scratch_bytes(x.dtype, view.n)
+    )
 
 
-def _take(node: Value) -> Call | None:
+def _take(node: Value) -> CallPlan | None:
     x, indices = node.args
     rows, width = _rows(x.shape)
     if rows == 0 or not _are_indices(indices):
         return None
-    chunk = chunk_of(indices.size, width)
+    per_unit = lines_per_unit(indices.size, width)
     kernel = indexing.take(x.dtype, indices.dtype)
-    return Call(kernel, (indices.size, rows, width, chunk), units_of(indices.size, chunk), faults=True)
+    return CallPlan(kernel, (indices.size, rows, width, per_unit), units_of(indices.size, per_unit), faults=True)
 
 
-def _put_add(node: Value) -> Call | None:
+def _put_add(node: Value) -> CallPlan | None:
     g, indices = node.args
     rows, width = _rows(node.shape)
     if not _are_indices(indices) or (rows == 0 and indices.size):
         return None
     # Each range of units passes over all indices, so a unit is worth its own rows and its share of what is added.
     work = width * (rows + indices.size) // max(1, rows)
-    chunk = chunk_of(rows, work)
+    per_unit = lines_per_unit(rows, work)
     kernel = indexing.put_add(g.dtype, indices.dtype)
-    return Call(kernel, (indices.size, rows, width, chunk), units_of(rows, chunk), faults=True)
+    return CallPlan(kernel, (indices.size, rows, width, per_unit), units_of(rows, per_unit), faults=True)
 
 
-def _take_along(node: Value) -> Call | None:
+def _take_along(node: Value) -> CallPlan | None:
     return _along(node, indexing.take_along, node.args[0].shape[node.attrs["axis"]])
 
 
-def _add_along(node: Value) -> Call | None:
+def _add_along(node: Value) -> CallPlan | None:
     return _along(node, indexing.add_along, node.attrs["size"])
 
 
-def _along(node: Value, kernel_of: Callable[[np.dtype, np.dtype, bool], Kernel], size: int) -> Call | None:
+def _along(node: Value, kernel_of: Callable[[np.dtype, np.dtype, bool], Kernel], size: int) -> CallPlan | None:
     x, indices = node.args
     view = View.of(indices.shape, node.attrs["axis"])
     if not _are_indices(indices) or (size == 0 and indices.size):
         return None
     work = view.n + (size if node.op.name == "add_along" else 0)
-    chunk = chunk_of(view.lanes, work, 1 if view.inner == 1 else TOGETHER)
-    extents = (view.lanes, size, view.n, max(1, view.inner), chunk)
+    per_unit = lines_per_unit(view.lines, work, 1 if view.inner == 1 else TOGETHER)
+    extents = (view.lines, size, view.n, max(1, view.inner), per_unit)
     kernel = kernel_of(x.dtype, indices.dtype, view.inner == 1)
-    return Call(kernel, extents, units_of(view.lanes, chunk), faults=True)
+    return CallPlan(kernel, extents, units_of(view.lines, per_unit), faults=True)
 
 
 def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -146,7 +147,7 @@ def _are_indices(indices: Value) -> bool:
     return indices.dtype.kind in "iu"
 
 
-_PLANS: dict[str, Callable[[Value], Call | None]] = {
+_PLANS: dict[str, Callable[[Value], CallPlan | None]] = {
     "argmax": _argmax,
     "argsort": _argsort,
     "cumsum": _cumsum,

@@ -6,7 +6,6 @@ import ctypes
 
 from fallline.engines.llvm.emitter import Function, Module, Number
 from fallline.engines.llvm.kernel import Kernel
-from fallline.engines.llvm.target import Target
 
 # An entry of the table is four i64: the address of its function, the address of its arguments, how many units its
 # work has, and whether all threads must have finished the entries before it (0 or 1).
@@ -42,7 +41,7 @@ _NUMBER = (("i64", "%watch"), ("i64", "%bytes"))
 _MEETING = (("ptr", "%sync"), ("i64", "%threads"), ("ptr", "%meeting"), *_NUMBER)
 
 
-def run_steps(target: Target) -> Kernel:
+def run_steps() -> Kernel:
     """i64 run_steps(table, entries, steps, watch address, watch bytes, thread, threads, scratch, sync)
 
     Runs all entries of the table `steps` times; of an entry's units thread t of n does units·t//n … units·(t + 1)//n.
@@ -136,7 +135,7 @@ def _share(f: Function, x: Number) -> str:
 
 
 def _call_entry(f: Function, entry: str, first: Number, last: Number) -> None:
-    function, arguments = f.load("ptr", entry, 0, align=8), f.load("ptr", entry, 1, align=8)
+    function, arguments = f.load("ptr", entry, 0), f.load("ptr", entry, 1)
     units = [("i64", first), ("i64", last)]
     f.call(function, [("ptr", arguments), *units, ("ptr", "%scratch"), ("i64", "%step")])
 

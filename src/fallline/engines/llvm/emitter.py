@@ -7,15 +7,22 @@ arithmetic on two of them is done at once, so that addresses known while generat
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from fallline.engines.llvm.target import Target
 
-# Not nnan or ninf: infinities and NaN must come out as in the reference engine.
-FAST = "reassoc nsz arcp contract afn"
-SIZES = {"float": 4, "double": 8, "i64": 8, "i32": 4, "i16": 2, "bfloat": 2, "i8": 1, "i1": 1, "ptr": 8}
+SIZES = {
+    "float": 4,
+    "double": 8,
+    "i64": 8,
+    "i32": 4,
+    "i16": 2,
+    "bfloat": 2,
+    "i8": 1,
+    "i1": 1,
+    "ptr": 8,
+}  # bytes of an element
 _SHORT = {"float": "f32", "double": "f64"}
 
 Number = str | int  # an SSA value, or a whole number known while generating
@@ -26,12 +33,26 @@ def vector(element: str, lanes: int) -> str:
     return element if lanes == 1 else f"<{lanes} x {element}>"
 
 
+def parts(kind: str) -> tuple[int, str]:
+    """(lanes, element) of a type: the reverse of `vector`."""
+    if not kind.startswith("<"):
+        return 1, kind
+    lanes, element = kind[1:-1].split(" x ")
+    return int(lanes), element
+
+
 def suffix(kind: str) -> str:
     """How a type is spelt in the name of an intrinsic: <16 x float> -> v16f32."""
-    if kind.startswith("<"):
-        lanes, element = kind[1:-1].split(" x ")
-        return f"v{lanes}{_SHORT.get(element, element)}"
-    return "p0" if kind == "ptr" else _SHORT.get(kind, kind)
+    if kind == "ptr":
+        return "p0"
+    lanes, element = parts(kind)
+    short = _SHORT.get(element, element)
+    return f"v{lanes}{short}" if kind.startswith("<") else short
+
+
+def given(parameters: Sequence[tuple[str, str]], values: Sequence[Number]) -> list[tuple[str, Number]]:
+    """Values as the arguments of a function with those parameters."""
+    return [(kind, value) for (kind, _), value in zip(parameters, values, strict=True)]
 
 
 def literal(x: float, element: str) -> str:
@@ -82,13 +103,8 @@ class Function:
         returns: str = "void",
         exported: bool = True,
     ):
-        self.module, self.name, self.parameters, self.returns, self.exported = (
-            module,
-            name,
-            parameters,
-            returns,
-            exported,
-        )
+        self.module, self.name, self.parameters = module, name, parameters
+        self.returns, self.exported = returns, exported
         self.lines: list[str] = []
         self.block = "entry"
         self._count = 0
@@ -187,11 +203,11 @@ class Function:
 
     def load(self, kind: str, pointer: str, index: Number = 0, align: int | None = None) -> str:
         """A number, a pointer or a vector; the index counts elements of a vector, not vectors."""
-        element = kind[1:-1].split(" x ")[1] if kind.startswith("<") else kind
+        element = parts(kind)[1]
         return self.value(f"load {kind}, ptr {self.at(pointer, index, element)}, align {align or SIZES[element]}")
 
     def store(self, kind: str, value: Number, pointer: str, index: Number = 0, align: int | None = None) -> None:
-        element = kind[1:-1].split(" x ")[1] if kind.startswith("<") else kind
+        element = parts(kind)[1]
         self.do(f"store {kind} {value}, ptr {self.at(pointer, index, element)}, align {align or SIZES[element]}")
 
     def load_masked(self, kind: str, pointer: str, mask: str, otherwise: str = "zeroinitializer") -> str:
@@ -210,10 +226,10 @@ class Function:
         )  # fmt: skip
 
     def _align(self, kind: str) -> str:
-        return str(SIZES[kind[1:-1].split(" x ")[1]])
+        return str(SIZES[parts(kind)[1]])
 
     def _bits(self, kind: str) -> str:
-        return f"<{kind[1:-1].split(' x ')[0]} x i1>"
+        return vector("i1", parts(kind)[0])
 
     def prefetch(self, pointer: str, write: bool = False, locality: int = 3) -> None:
         """Asks for a cache line.   locality 3: into L1, 2: into L2"""
@@ -226,16 +242,16 @@ class Function:
         self,
         name: str,
         returns: str,
-        arguments: Sequence[tuple[str, Any]],
+        arguments: Sequence[tuple[str, Number]],
         flags: str = "",
         overload: str | None = None,
     ) -> str:
-        """A call of @llvm.<name>.<type>; the overload is spelt by the type of the result unless given."""
+        """A call of @llvm.<name>.<overload>; the overload is the type of the result unless given."""
         full = f"llvm.{name}.{suffix(returns) if overload is None else overload}".rstrip(".")
         self.module.declare(f"declare {returns} @{full}({', '.join(kind for kind, _ in arguments)})")
         return self.call(full, arguments, returns, flags)
 
-    def call(self, name: str, arguments: Sequence[tuple[str, Any]], returns: str = "void", flags: str = "") -> str:
+    def call(self, name: str, arguments: Sequence[tuple[str, Number]], returns: str = "void", flags: str = "") -> str:
         """A call of a function by name, or of the address in an SSA value ("%f")."""
         callee = name if name.startswith("%") else f"@{name}"
         given = ", ".join(f"{kind} {value}" for kind, value in arguments)
@@ -257,17 +273,9 @@ class Function:
 
     def constant(self, x: float | int, kind: str) -> str:
         """A literal of a type, the same in every lane."""
-        lanes, element = self.parts(kind)
+        lanes, element = parts(kind)
         one = literal(float(x), element) if element in _SHORT else str(int(x))
         return one if lanes == 1 else "<" + ", ".join([f"{element} {one}"] * lanes) + ">"
-
-    @staticmethod
-    def parts(kind: str) -> tuple[int, str]:
-        """(lanes, element) of a type."""
-        if not kind.startswith("<"):
-            return 1, kind
-        lanes, element = kind[1:-1].split(" x ")
-        return int(lanes), element
 
     def binary(self, op: str, a: str, b: str, kind: str, flags: str = "") -> str:
         """fadd, fsub, fmul, fdiv, add, sub, mul, and, or, xor, shl, lshr …"""
@@ -326,7 +334,7 @@ class Function:
         ]
 
     @contextmanager
-    def when(self, condition: str) -> Any:
+    def when(self, condition: str) -> Iterator[None]:
         """What is written inside runs only if the i1 is true."""
         inside, after = self.label("t"), self.label("f")
         self.do(f"br i1 {condition}, label %{inside}, label %{after}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from fallline.engines.llvm.emitter import Function, vector
+from fallline.engines.llvm.emitter import Function, parts, vector
 
 Operand = str | float  # an SSA value, or a number for every lane
 
@@ -26,7 +26,7 @@ class Floats:
 
     def __init__(self, f: Function, kind: str):
         self.f, self.kind = f, kind
-        self.lanes, self.element = f.parts(kind)
+        self.lanes, self.element = parts(kind)
         self.mantissa, self.bias = _LAYOUT[self.element]
         self.is_single = self.element == "float"
         self.bits = vector("i32" if self.is_single else "i64", self.lanes)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fallline.engines.llvm.emitter import Function, Module, Number
+from fallline.engines.llvm.emitter import Function, Module, Number, given
 from fallline.engines.llvm.kernel import BLOCK, ENTRY, Kernel, entry
 from fallline.engines.llvm.packing import PACK_A, PACK_B, overrun, packed_rows, write_packing
 from fallline.engines.llvm.target import Target
@@ -138,15 +138,11 @@ def _arguments(f: Function) -> SimpleNamespace:
     return SimpleNamespace(**{name: f.load(kinds[name], "%args", i) for i, name in enumerate(ARGUMENTS)})
 
 
-def _given(f: Function, pointer: str) -> str:
-    return f.value(f"icmp ne ptr {pointer}, null")
-
-
 def _finish_block(f: Function, t: Tiling, g: SimpleNamespace, b: Span, tile: str, ld: Number, unit: str) -> None:
     """Calls the epilogue for a block in scratch, with the address that entry (0, 0) of the product would have."""
     origin = f.at(tile, f.sub(0, f.add(f.mul(b.r0, ld), b.c0)), t.element)
     values = (g.epilogue_args, b.r0, f.add(b.r0, b.rows), b.c0, f.add(b.c0, b.columns), origin, ld, unit)
-    f.call(g.epilogue, [(kind, value) for (kind, _), value in zip(BLOCK, values, strict=True)])
+    f.call(g.epilogue, given(BLOCK, values))
 
 
 @dataclass
@@ -180,7 +176,7 @@ def _write_units(module: Module, t: Tiling) -> None:
     """@<name>_units: the blocks first..last of a product with at least two rows and two columns."""
     f = Function(module, f"{t.name}_units", ENTRY[:4], exported=False)
     g = _arguments(f)
-    g.given = _given(f, g.epilogue)
+    g.has_epilogue = f.compare("ne", g.epilogue, "null", "ptr")
     g.ld = _round(f, f.min(g.columns, g.N), t.lanes)
     g.packed = _packs_b(f, t, g)
     g.packs_a = _packs_a(f, t, g)
@@ -230,7 +226,7 @@ def _unit(f: Function, t: Tiling, g: SimpleNamespace, unit: str, held: str) -> s
         _tiles(f, t, g, s, b, f.at(A, f.mul(k0, g.a_col), t.element), Bk, k0, depth)
 
     f.loop(some, summed, step=piece(t.target))
-    f.either(g.given, lambda: _finish(f, t, g, b, unit), lambda: _copy_rest(f, t, g, s, b, C), [])
+    f.either(g.has_epilogue, lambda: _finish(f, t, g, b, unit), lambda: _copy_rest(f, t, g, s, b, C), [])
     return str(b.grid)
 
 
@@ -246,8 +242,8 @@ def _strips(f: Function, t: Tiling, g: SimpleNamespace, b: Span, C: str) -> Simp
     s.width = f.choose(s.narrow, t.lanes, t.panel)
     s.any = f.compare("sgt", s.rest, 0)
     s.partial = f.binary("and", s.any, f.compare("ne", s.rest, s.width), "i1")
-    s.out, s.out_row = f.choose(g.given, g.tile, C, "ptr"), f.choose(g.given, g.ld, g.c_row)
-    aside = f.binary("or", g.given, s.partial, "i1")
+    s.out, s.out_row = f.choose(g.has_epilogue, g.tile, C, "ptr"), f.choose(g.has_epilogue, g.ld, g.c_row)
+    aside = f.binary("or", g.has_epilogue, s.partial, "i1")
     s.last = f.at(f.choose(aside, g.tile, C, "ptr"), s.start, t.element)
     s.last_row = f.choose(aside, g.ld, g.c_row)
     return s
@@ -259,7 +255,7 @@ def _pack_b(f: Function, t: Tiling, g: SimpleNamespace, s: SimpleNamespace, B: s
     source = f.at(B, f.mul(first, g.b_col), t.element)
     out = f.at(s.PB, f.mul(first, depth), t.element)
     values = (source, g.b_row, g.b_col, depth, f.sub(b.columns, first), out)
-    f.call(f"{t.name}_pack_b", [(kind, value) for (kind, _), value in zip(PACK_B, values, strict=True)])
+    f.call(f"{t.name}_pack_b", given(PACK_B, values))
 
 
 def _tiles(
@@ -304,7 +300,7 @@ def _tile_groups(f: Function, t: Tiling, g: SimpleNamespace, b: Span, A: str, de
     height, more = f.div(b.rows, count), f.rem(b.rows, count)
     with f.when(g.packs_a):
         values = (A, g.a_col, depth, count, height, more, g.PA)
-        f.call(f"{t.name}_pack_a", [(kind, value) for (kind, _), value in zip(PACK_A, values, strict=True)])
+        f.call(f"{t.name}_pack_a", given(PACK_A, values))
     size, pitch = f.add(height, 1), f.mul(depth, packed_rows(t))
     groups = []
     for rows, many, before in ((size, more, 0), (height, f.sub(count, more), more)):
@@ -358,8 +354,8 @@ def _write_lines(module: Module, t: Tiling) -> None:
 
     w_row, w_col, x_step = pick(g.a_row, g.b_col), pick(g.a_col, g.b_row), pick(g.b_row, g.a_col)
     y_step = pick(g.c_row, 1)
-    given = _given(f, g.epilogue)
-    aside = f.binary("or", given, f.compare("ne", y_step, 1), "i1")
+    has_epilogue = f.compare("ne", g.epilogue, "null", "ptr")
+    aside = f.binary("or", has_epilogue, f.compare("ne", y_step, 1), "i1")
     tile = f.at("%scratch", f.add(g.K, t.panel), t.element)
 
     def unit(u: str) -> None:
@@ -369,7 +365,7 @@ def _write_lines(module: Module, t: Tiling) -> None:
         C = f.at(g.C, f.add(f.mul(b.batch, g.c_batch), f.mul(i0, y_step)), t.element)
         W, y = f.at(pick(A, B, "ptr"), f.mul(i0, w_row), t.element), f.choose(aside, tile, C, "ptr")
         values = (W, w_row, w_col, pick(B, A, "ptr"), x_step, g.K, n, y, "%scratch")
-        f.call(f"{t.name}_product", [(kind, value) for (kind, _), value in zip(PRODUCT, values, strict=True)])
+        f.call(f"{t.name}_product", given(PRODUCT, values))
 
         def done() -> list[str]:
             _finish_block(f, t, g, b, tile, pick(1, n), u)
@@ -380,7 +376,7 @@ def _write_lines(module: Module, t: Tiling) -> None:
                 f.loop(n, lambda i: f.store(t.element, f.load(t.element, tile, i), C, f.mul(i, y_step)))
             return []
 
-        f.either(given, done, scattered, [])
+        f.either(has_epilogue, done, scattered, [])
 
     f.loop("%last", unit, start="%first")
     f.finish()

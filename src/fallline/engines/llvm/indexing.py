@@ -4,8 +4,8 @@ args of take                   0 output, 1 table, 2 indices, 3 positions, 4 rows
                                6 positions of a unit, 7 fault
 args of put_add                0 output, 1 rows to add, 2 indices, 3 positions, 4 rows of the output, 5 width of a row,
                                6 rows of the output of a unit, 7 fault
-args of take_along, add_along  0 output, 1 input, 2 indices, 3 lanes, 4 length of the axis indexed,
-                               5 indices of a lane, 6 inner, 7 lanes of a unit, 8 fault
+args of take_along, add_along  0 output, 1 input, 2 indices, 3 lines, 4 length of the axis indexed,
+                               5 indices of a line, 6 inner, 7 lines of a unit, 8 fault
 
 An index outside the array touches no memory outside it: entry 0 takes its place, or put_add adds nothing. The word at
 the address `fault` becomes the largest, read as unsigned, of itself and the index in this code: index + 1 for one
@@ -19,9 +19,10 @@ from collections.abc import Callable
 import numpy as np
 
 from fallline.core.spec import DTYPES
-from fallline.engines.llvm.emitter import SIZES, Function, Module, Number, vector
+from fallline.engines.llvm.dtypes import memory_type
+from fallline.engines.llvm.emitter import SIZES, Function, Module, Number, parts, vector
 from fallline.engines.llvm.kernel import Kernel, entry
-from fallline.engines.llvm.lanes import ELEMENTS, argument, segments, span, strips
+from fallline.engines.llvm.lines import argument, segments, span, strips
 
 AHEAD = 8  # rows whose first cache line is asked for before it is needed
 
@@ -93,7 +94,7 @@ def _take(module: Module, name: str, element: str, reader: _Indices) -> None:
 def put_add(dtype: np.dtype, index: np.dtype) -> Kernel:
     """y[index_k] += g_k from zero, positions in rising order; a unit owns rows of y and passes over the others."""
     name = f"put_add_{_summed(dtype)}_{DTYPES[index]}"
-    return Kernel(name, lambda module: _put_add(module, name, ELEMENTS[dtype], _Indices(index, wraps=True)))
+    return Kernel(name, lambda module: _put_add(module, name, memory_type(dtype), _Indices(index, wraps=True)))
 
 
 def _summed(dtype: np.dtype) -> str:
@@ -103,7 +104,7 @@ def _summed(dtype: np.dtype) -> str:
 
 def _sum(f: Function, a: str, b: str, kind: str) -> str:
     """a + b; of booleans a or b."""
-    element = f.parts(kind)[1]
+    element = parts(kind)[1]
     return f.binary({"float": "fadd", "double": "fadd", "i8": "or"}.get(element, "add"), a, b, kind)
 
 
@@ -144,17 +145,17 @@ def _put_add(module: Module, name: str, element: str, reader: _Indices) -> None:
 
 
 def take_along(dtype: np.dtype, index: np.dtype, rows: bool) -> Kernel:
-    """y_k = x[index_k] in each lane.   rows: inner is 1"""
+    """y_k = x[index_k] in each line.   rows: inner is 1"""
     name = f"take_along_{_bits(dtype)}_{DTYPES[index]}_{'rows' if rows else 'columns'}"
     reader = _Indices(index, wraps=True)
     return Kernel(name, lambda module: _along(module, name, _bits(dtype), reader, rows, adds=False))
 
 
 def add_along(dtype: np.dtype, index: np.dtype, rows: bool) -> Kernel:
-    """y[index_k] += g_k from zero in each lane, in rising order of k.   rows: inner is 1"""
+    """y[index_k] += g_k from zero in each line, in rising order of k.   rows: inner is 1"""
     name = f"add_along_{_summed(dtype)}_{DTYPES[index]}_{'rows' if rows else 'columns'}"
     reader = _Indices(index, wraps=True)
-    return Kernel(name, lambda module: _along(module, name, ELEMENTS[dtype], reader, rows, adds=True))
+    return Kernel(name, lambda module: _along(module, name, memory_type(dtype), reader, rows, adds=True))
 
 
 def _along(module: Module, name: str, element: str, reader: _Indices, rows: bool, adds: bool) -> None:
@@ -164,7 +165,7 @@ def _along(module: Module, name: str, element: str, reader: _Indices, rows: bool
     inner: Number = 1 if rows else argument(f, 6)
     start, stop = span(f, argument(f, 3), argument(f, 7))
     if adds:
-        _clear_lanes(f, y, start, stop, inner, size, element)
+        _clear_lines(f, y, start, stop, inner, size, element)
 
     def one(o: Number, k: Number, i: Number) -> None:
         here = f.add(f.mul(f.add(f.mul(o, count), k), inner), i)
@@ -180,8 +181,8 @@ def _along(module: Module, name: str, element: str, reader: _Indices, rows: bool
     f.finish()
 
 
-def _clear_lanes(f: Function, y: str, start: Number, stop: Number, inner: Number, size: Number, element: str) -> None:
-    """Zeros in the lanes start..stop of y."""
+def _clear_lines(f: Function, y: str, start: Number, stop: Number, inner: Number, size: Number, element: str) -> None:
+    """Zeros in the lines start..stop of y."""
     if inner == 1:
         _clear(f, y, f.mul(start, size), f.mul(stop, size), element)
         return
@@ -204,7 +205,7 @@ def _walk(
     count: Number,
     one: Callable[[Number, Number, Number], None],
 ) -> None:
-    """one(o, k, i) for k = 0 … count - 1 of the lanes start..stop; in each lane in rising order of k."""
+    """one(o, k, i) for k = 0 … count - 1 of the lines start..stop; in each line in rising order of k."""
 
     def block(o: Number, first: Number, last: Number) -> None:
         def row(k: str) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fallline.engines.llvm import scalars
-from fallline.engines.llvm.emitter import SIZES, Function, Module, Number, vector
-from fallline.engines.llvm.form import COLUMNS, ROWS, WHOLE, Form, Operand, Result
+from fallline.engines.llvm.dtypes import memory_type, type_of
+from fallline.engines.llvm.emitter import Function, Module, Number, given, vector
+from fallline.engines.llvm.form import WHOLE, Form, Operand, Result
 from fallline.engines.llvm.kernel import BLOCK, Kernel, entry
 from fallline.graph.value import Value
 from fallline.passes.fuse import REDUCTIONS
@@ -27,10 +28,10 @@ def loop_kernel(form: Form) -> Kernel:
     return Kernel(name, lambda module: LoopWriter(form, module, name).write())
 
 
-def loop_arguments(form: Form, address: Any, chunk_rows: int, chunk_columns: int) -> list[int]:
+def loop_arguments(form: Form, address: Any, row_step: int, column_step: int) -> list[int]:
     """The numbers that the kernel reads, in its order.   address: operand or result -> address of its first entry"""
     rows, columns = math.prod(form.rows), math.prod(form.columns)
-    numbers = [rows, columns, chunk_rows, chunk_columns, *form.rows, *form.columns]
+    numbers = [rows, columns, row_step, column_step, *form.rows, *form.columns]
     for table in form.tables:
         first = table.offset if isinstance(table, Operand) and table.role == "index" else address(table)
         numbers += [first, *form.row_strides(table), *form.column_strides(table)]
@@ -57,8 +58,7 @@ class LoopWriter:
         def unit(u: Number) -> None:
             r0, c0 = f.mul(f.div(u, across), row_step), f.mul(f.rem(u, across), column_step)
             r1, c1 = f.min(f.add(r0, row_step), rows), f.min(f.add(c0, column_step), columns)
-            given = ["%args", r0, r1, c0, c1, "null", 0, u]
-            f.call(block, [(kind, value) for (kind, _), value in zip(BLOCK, given, strict=True)])
+            f.call(block, given(BLOCK, ["%args", r0, r1, c0, c1, "null", 0, u]))
 
         f.loop("%last", unit, start="%first")
         f.finish()
@@ -211,7 +211,7 @@ class LoopWriter:
         if node.op.view:  # a copy for a reshape that no view can give
             return args[0]
         name = scalars.rule_of(node.op)
-        return scalars.emit(name, self.f, args, [a.dtype for a in node.args], node.dtype, self.lanes, node.attrs)
+        return scalars.emit(name, self.f, args, [a.dtype for a in node.args], node.dtype, self.lanes)
 
     def _argument(
         self, node: Value, k: int, arg: Value, registers: dict[int, str], loaded: dict[int, str], at: Any
@@ -329,10 +329,10 @@ class LoopWriter:
     # Numbers and vectors of a dtype. A boolean is a byte in memory and a bit in a register.
 
     def _memory(self, dtype: np.dtype) -> str:
-        return scalars.memory_type(dtype)
+        return memory_type(dtype)
 
     def _kind(self, dtype: np.dtype) -> str:
-        return scalars.type_of(dtype, self.lanes)
+        return type_of(dtype, self.lanes)
 
     def _entered(self, dtype: np.dtype, found: str, lanes: int | None = None) -> str:
         if dtype.kind != "b":
@@ -344,7 +344,7 @@ class LoopWriter:
         return self._entered(dtype, self.f.load(self._memory(dtype), start, offset), 1)
 
     def _spread(self, dtype: np.dtype, one: str) -> str:
-        return self.f.splat(one, scalars.type_of(dtype, 1), self.lanes)
+        return self.f.splat(one, type_of(dtype, 1), self.lanes)
 
     def _literal(self, number: float, dtype: np.dtype) -> str:
         kind = self._kind(dtype)
@@ -377,12 +377,12 @@ class LoopWriter:
 
     def _combine(self, node: Value, a: str, b: str, lanes: int | None = None) -> str:
         dtypes = [node.dtype, node.dtype]
-        return scalars.emit(COMBINE[node.op.name], self.f, [a, b], dtypes, node.dtype, lanes or self.lanes, {})
+        return scalars.emit(COMBINE[node.op.name], self.f, [a, b], dtypes, node.dtype, lanes or self.lanes)
 
     def _across(self, node: Value, value: str) -> str:
         """The lanes of a vector reduced to one number, halves first."""
         f, lanes = self.f, self.lanes
-        element = scalars.type_of(node.dtype, 1)
+        element = type_of(node.dtype, 1)
         while lanes > 1:
             half, wide = lanes // 2, vector(element, lanes)
             if half == 1:
@@ -396,4 +396,4 @@ class LoopWriter:
         return value
 
 
-__all__ = ["SIZES", "COLUMNS", "ROWS", "loop_arguments", "loop_kernel"]
+__all__ = ["COMBINE", "loop_arguments", "loop_kernel"]

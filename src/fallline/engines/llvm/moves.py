@@ -1,4 +1,4 @@
-"""Kernels that move memory: the rows of a batch, a step's slice of a scanned input or of a record, copies and zeros."""
+"""Kernels that move memory around a step: the rows of its batch, its slice of a scanned input and of a record."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from fallline.engines.llvm.emitter import Function, Module, Number, vector
 from fallline.engines.llvm.kernel import Kernel, entry
-from fallline.engines.llvm.target import Target
 
-CHUNK = 1 << 16  # bytes of one unit of a copy
+UNIT_BYTES = 1 << 16  # of one unit of a copy
 LINE = 64  # bytes of a cache line
 
 # How far ahead of the copy rows are asked for, in rows and at most so many bytes of them. 256 random rows of 400 bytes
@@ -31,25 +30,25 @@ class RowsPlan(NamedTuple):
 
 def plan_rows(batch: int, row_bytes: int) -> RowsPlan:
     """Units of 16 rows (so that two threads never write one cache line), of long rows fewer."""
-    rows = max(1, min(16, CHUNK // max(row_bytes, 1)))
+    rows = max(1, min(16, UNIT_BYTES // max(row_bytes, 1)))
     return RowsPlan(rows, -(-batch // rows))
 
 
 def plan_bytes(count: int) -> int:
-    """Units of a copy or fill of that many bytes."""
-    return -(-count // CHUNK)
+    """Units of a copy of that many bytes."""
+    return -(-count // UNIT_BYTES)
 
 
-def rows(target: Target) -> Kernel:
+def rows() -> Kernel:
     """destination[r] = table[indices[step, r]]   for the rows of a batch; a negative index counts from the end
 
     args  0 table, 1 destination, 2 indices (steps, batch) int64, 3 bytes per row, 4 rows per batch, 5 rows of the
           table, 6 steps of the call, 7 rows per unit (`plan_rows`)
     """
-    return Kernel("batch_rows", _write_rows)
+    return Kernel("batch_rows", lambda module: _write_rows(module, "batch_rows"))
 
 
-def _write_rows(module: Module, name: str = "batch_rows") -> None:
+def _write_rows(module: Module, name: str) -> None:
     f = entry(module, name)
     count, batch, height, per_unit = (f.load("i64", "%args", k) for k in (3, 4, 5, 7))
     first, last = f.mul("%first", per_unit), f.min(f.mul("%last", per_unit), batch)
@@ -57,7 +56,7 @@ def _write_rows(module: Module, name: str = "batch_rows") -> None:
     ahead = _Ahead(f, count, batch, first, last)
 
     def every_row(copy: Callable[[str, str], None]) -> None:
-        source, target, indices = (f.load("ptr", "%args", k, align=8) for k in range(3))
+        source, target, indices = (f.load("ptr", "%args", k) for k in range(3))
         chosen = f.at(indices, f.mul("%step", batch), "i64")
 
         def place(position: Number) -> str:
@@ -139,60 +138,36 @@ def _move(f: Function, width: int, source: str, target: str, offset: Number) -> 
     f.store(kind, f.load(kind, f.at(source, offset, "i8"), align=1), f.at(target, offset, "i8"), align=1)
 
 
-def scan(target: Target) -> Kernel:
+def scan() -> Kernel:
     """destination = source[step]
 
     args  0 source (steps × bytes), 1 destination, 2 bytes;  units: `plan_bytes`
     """
-    return Kernel("scan_slice", lambda module: _write_copy(module, "scan_slice", source_moves=True))
+    return Kernel("scan_slice", lambda module: _write_slice(module, "scan_slice", of_source=True))
 
 
-def record(target: Target) -> Kernel:
+def record() -> Kernel:
     """destination[step] = source
 
     args  0 source, 1 destination (steps × bytes), 2 bytes;  units: `plan_bytes`
     """
-    return Kernel("record_slice", lambda module: _write_copy(module, "record_slice", target_moves=True))
-
-
-def copy(target: Target) -> Kernel:
-    """destination = source
-
-    args  0 source, 1 destination, 2 bytes;  units: `plan_bytes`
-    """
-    return Kernel("copy_bytes", lambda module: _write_copy(module, "copy_bytes"))
-
-
-def fill(target: Target) -> Kernel:
-    """destination = 0
-
-    args  0 destination, 1 bytes;  units: `plan_bytes`
-    """
-    return Kernel("fill_zero", _write_fill)
+    return Kernel("record_slice", lambda module: _write_slice(module, "record_slice", of_source=False))
 
 
 def _part(f: Function, count: str) -> tuple[Number, Number]:
     """(first byte, bytes) of a range of units."""
-    begin = f.mul("%first", CHUNK)
-    return begin, f.sub(f.min(f.mul("%last", CHUNK), count), begin)
+    begin = f.mul("%first", UNIT_BYTES)
+    return begin, f.sub(f.min(f.mul("%last", UNIT_BYTES), count), begin)
 
 
-def _write_copy(module: Module, name: str, source_moves: bool = False, target_moves: bool = False) -> None:
+def _write_slice(module: Module, name: str, of_source: bool) -> None:
+    """A copy of which one side moves on by its size from step to step: the source, or else the destination."""
     f = entry(module, name)
-    source, target = (f.load("ptr", "%args", k, align=8) for k in range(2))
+    source, target = (f.load("ptr", "%args", k) for k in range(2))
     count = f.load("i64", "%args", 2)
     begin, size = _part(f, count)
-    slice_ = f.add(f.mul("%step", count), begin) if source_moves or target_moves else begin
-    source = f.at(source, slice_ if source_moves else begin, "i8")
-    target = f.at(target, slice_ if target_moves else begin, "i8")
+    moving = f.add(f.mul("%step", count), begin)
+    source = f.at(source, moving if of_source else begin, "i8")
+    target = f.at(target, begin if of_source else moving, "i8")
     _by_width(f, size, lambda move: move(source, target))
-    f.finish()
-
-
-def _write_fill(module: Module) -> None:
-    f = entry(module, "fill_zero")
-    begin, size = _part(f, f.load("i64", "%args", 1))
-    target = f.at(f.load("ptr", "%args", 0, align=8), begin, "i8")
-    given = [("ptr", target), ("i8", 0), ("i64", size), ("i1", "false")]
-    f.intrinsic("memset", "void", given, overload="p0.i64")
     f.finish()

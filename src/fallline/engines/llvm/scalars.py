@@ -7,21 +7,16 @@ uses a fast-math flag, and the instructions of an op do not depend on those arou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from fallline.engines.llvm.dtypes import HELD, type_of
 from fallline.engines.llvm.emitter import Function, vector
 from fallline.engines.llvm.transcendental import NAMES, fast_root, transcendental
 from fallline.graph.op import OPS, Op
 
-_REGISTER = {
-    np.dtype(name): kind
-    for name, kind in {
-        "float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint32": "i32", "bool": "i1"
-    }.items()
-}  # fmt: skip
 _UNNAMED = frozenset({"astype", "identity", "remainder", "stop_gradient"})  # ops that are rules by their own names
 
 
@@ -70,17 +65,6 @@ class Rule(NamedTuple):
     gives: str = ""  # the only dtype of its results, where it is not that of the arguments
 
 
-def type_of(dtype: np.dtype, lanes: int) -> str:
-    """The type of a register of entries: a truth value is one bit there."""
-    return vector(_REGISTER[np.dtype(dtype)], lanes)
-
-
-def memory_type(dtype: np.dtype) -> str:
-    """The type of an entry in memory: a truth value is one byte there."""
-    found = _REGISTER[np.dtype(dtype)]
-    return "i8" if found == "i1" else found
-
-
 def rule_of(op: Op) -> str:
     """The name of an op's rule; "" where it has none."""
     name = op.scalar.get("llvm", op.name if op.name in _UNNAMED else "")
@@ -90,7 +74,7 @@ def rule_of(op: Op) -> str:
 def supports(op_name: str, dtypes: Sequence[np.dtype], result: np.dtype) -> bool:
     """Whether `emit` takes the op, or rule, on these dtypes."""
     rule = RULES.get(_resolved(op_name))
-    if rule is None or len(dtypes) != rule.arity or not _REGISTER.keys() >= {*dtypes, result}:
+    if rule is None or len(dtypes) != rule.arity or not HELD >= {*dtypes, result}:
         return False
     if rule.write is _select:
         return dtypes[0].kind == "b" and dtypes[1] == dtypes[2] == result
@@ -106,15 +90,13 @@ def emit(
     dtypes: Sequence[np.dtype],
     result: np.dtype,
     lanes: int,
-    attrs: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes an op, or the rule of that name, and returns the register of its result.
 
-    args   registers or literals of the types `type_of(dtype, lanes)`
-    attrs  are not needed: what an op does beyond its name stands in the dtypes
+    args  registers or literals of the types `type_of(dtype, lanes)`;  what an op does beyond its name (astype) stands in
+          the dtypes
     """
-    dtype = np.dtype(dtypes[-1])
-    operands = Operands(f, list(args), dtype, np.dtype(result), type_of(dtype, lanes), lanes)
+    operands = Operands(f, list(args), dtypes[-1], result, type_of(dtypes[-1], lanes), lanes)
     return RULES[_resolved(op_name)].write(operands)
 
 
@@ -317,4 +299,4 @@ RULES: dict[str, Rule] = {
     **{name: Rule(_by_name(name), "f", 2 if name == "pow" else 1) for name in sorted(NAMES)},
 }
 
-__all__ = ["emit", "memory_type", "rule_of", "supports", "type_of"]
+__all__ = ["emit", "rule_of", "supports"]

@@ -1,6 +1,6 @@
-"""Kernels of argmax and cumsum: one pass along the lanes of an axis.
+"""Kernels of argmax and cumsum: one pass along the lines of an axis.
 
-args  0 output, 1 input, 2 lanes, 3 n, 4 inner, 5 lanes of a unit
+args  0 output, 1 input, 2 lines, 3 n, 4 inner, 5 lines of a unit
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from collections.abc import Callable
 import numpy as np
 
 from fallline.core.spec import DTYPES
+from fallline.engines.llvm.dtypes import memory_type
 from fallline.engines.llvm.emitter import SIZES, Function, Module, Number, vector
 from fallline.engines.llvm.kernel import Kernel, entry
-from fallline.engines.llvm.lanes import ELEMENTS, argument, segments, span, strips
+from fallline.engines.llvm.lines import argument, segments, span, strips
 
 ROWS = 4  # running sums of that many rows at once: each waits for its own last addition only
 MANY = 4  # maxima of that many vectors at once: each waits for its own last comparison only
 
 
 def argmax(dtype: np.dtype, rows: bool) -> Kernel:
-    """The place of the first maximum, or of the first NaN, of each lane.   rows: inner is 1"""
+    """The place of the first maximum, or of the first NaN, of each line.   rows: inner is 1"""
     name = f"argmax_{DTYPES[dtype]}_{'rows' if rows else 'columns'}"
     return Kernel(name, lambda module: (_argmax_rows if rows else _argmax_columns)(module, name, _Race(dtype)))
 
@@ -28,7 +29,7 @@ class _Race:
     """The entry that leads so far in each lane of a vector, and its place."""
 
     def __init__(self, dtype: np.dtype):
-        self.element = ELEMENTS[dtype]
+        self.element = memory_type(dtype)
         self.floating = dtype.kind == "f"
         self.relation = "sgt" if dtype.kind == "i" else "ugt"
         self.place = "i64" if dtype.itemsize == 8 else "i32"  # as wide as the entries, so that masks fit both
@@ -173,11 +174,11 @@ def _columns(
 
 
 def cumsum(dtype: np.dtype, rows: bool) -> Kernel:
-    """y_k = x_0 + … + x_k along each lane, added from the front.   rows: inner is 1"""
+    """y_k = x_0 + … + x_k along each line, added from the front.   rows: inner is 1"""
     # Integers wrap around, so int32 and uint32 are one kernel.
     short = DTYPES[dtype] if dtype.kind == "f" else f"i{8 * dtype.itemsize}"
     name = f"cumsum_{short}_{'rows' if rows else 'columns'}"
-    return Kernel(name, lambda module: (_cumsum_rows if rows else _cumsum_columns)(module, name, ELEMENTS[dtype]))
+    return Kernel(name, lambda module: (_cumsum_rows if rows else _cumsum_columns)(module, name, memory_type(dtype)))
 
 
 def _plus(element: str) -> str:

@@ -1,6 +1,6 @@
-"""Kernel of argsort: the order of each lane, stable, NaN last.
+"""Kernel of argsort: the order of each line, stable, NaN last.
 
-args  0 output, 1 input, 2 lanes, 3 n, 4 inner, 5 lanes of a unit, 6 merge passes
+args  0 output, 1 input, 2 lines, 3 n, 4 inner, 5 lines of a unit, 6 merge passes
 
 Entries become whole numbers whose signed order is NumPy's. Those of at most four bytes share one int64 with their
 place, which makes every number different; those of eight bytes carry their place in an array beside them.
@@ -11,16 +11,17 @@ from __future__ import annotations
 import numpy as np
 
 from fallline.core.spec import DTYPES
+from fallline.engines.llvm.dtypes import memory_type
 from fallline.engines.llvm.emitter import Function, Module, Number
 from fallline.engines.llvm.kernel import Kernel, entry
-from fallline.engines.llvm.lanes import ELEMENTS, argument, repeat, segments, span
+from fallline.engines.llvm.lines import argument, repeat, segments, span
 
 RUN = 16  # entries sorted by insertion before runs are merged
 LOW = 0xFFFFFFFF
 
 
 def passes(n: int) -> int:
-    """Merge passes after which the runs of one lane are one run."""
+    """Merge passes after which the runs of one line are one run."""
     return max(0, (-(-n // RUN) - 1).bit_length())
 
 
@@ -30,7 +31,7 @@ def scratch_bytes(dtype: np.dtype, n: int) -> int:
 
 
 def argsort(dtype: np.dtype) -> Kernel:
-    """Places of the entries of each lane in rising order."""
+    """Places of the entries of each line in rising order."""
     name = f"argsort_{DTYPES[dtype]}"
     return Kernel(name, lambda module: _argsort(module, name, dtype))
 
@@ -62,7 +63,7 @@ def _argsort(module: Module, name: str, dtype: np.dtype) -> None:
     planes = _planes(dtype)
     spare = f.at("%scratch", f.mul(f.add(n, 1), planes), "i64")
 
-    def lane(o: Number, i: Number) -> None:
+    def line(o: Number, i: Number) -> None:
         before = f.add(f.mul(f.mul(o, n), inner), i)
         numbers = _Stack(f, "%scratch", n, planes)
         f.loop(n, lambda k: numbers.put(k, _number(f, dtype, x, f.add(before, f.mul(k, inner)), k)))
@@ -83,10 +84,10 @@ def _argsort(module: Module, name: str, dtype: np.dtype) -> None:
 
         f.loop(n, out)
 
-    def lanes(o: Number, first: Number, last: Number) -> None:
-        f.loop(last, lambda i: lane(o, i), start=first)
+    def lines(o: Number, first: Number, last: Number) -> None:
+        f.loop(last, lambda i: line(o, i), start=first)
 
-    segments(f, start, stop, inner, lanes)
+    segments(f, start, stop, inner, lines)
     f.finish()
 
 
@@ -98,7 +99,7 @@ def _number(f: Function, dtype: np.dtype, x: str, index: Number, place: str) -> 
     kind = "i64" if dtype.itemsize == 8 else "i32"
     number = f.load(kind, x, index)
     if dtype.kind == "f":
-        number = _float_order(f, number, kind, ELEMENTS[dtype])
+        number = _float_order(f, number, kind, memory_type(dtype))
     elif dtype.kind == "u":
         number = f.binary("xor", number, str(-(1 << 31)), kind)
     if kind == "i64":
@@ -182,7 +183,7 @@ def _merge_ends(f: Function, source: _Stack, goal: _Stack, start: Number, run: N
 
 
 def _merge_last(f: Function, source: _Stack, goal: _Stack, start: Number, middle: Number, end: Number) -> None:
-    """Merges a run with the shorter one, or none, at the end of the lane."""
+    """Merges a run with the shorter one, or none, at the end of the line."""
     keys = source.arrays[0]
 
     def one(k: str, i: str, j: str) -> list[str]:

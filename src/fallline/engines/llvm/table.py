@@ -275,7 +275,7 @@ class Table:
 
     def _add_call(self, group: Group) -> None:
         node = group.nodes[0]
-        found = plan_call(node, self.target) if node.size else None
+        found = plan_call(node) if node.size else None
         if found is None:
             self._add_fallback(node, group)
             return

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fallline.engines.llvm import exponential, logarithmic, trigonometric
 from fallline.engines.llvm.emitter import Function
 from fallline.engines.llvm.floats import Floats
+from fallline.engines.llvm.libm import libm
 
 _EITHER: dict[str, Callable[..., str]] = {
     "exp": exponential.exp,
@@ -31,7 +32,7 @@ def transcendental(name: str, f: Function, args: list[str], kind: str) -> str:
     """A function by the name that it has in C (or "sigmoid") of floats."""
     v = Floats(f, kind)
     rule = _EITHER.get(name) or (_SINGLE.get(name) if v.is_single else None)
-    return rule(v, *args) if rule else trigonometric.libm(f, name, kind, args)
+    return rule(v, *args) if rule else libm(f, name, kind, args)
 
 
 def fast_root(f: Function, x: str, kind: str) -> str:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from fallline.engines.llvm.emitter import Function, vector
+from fallline.engines.llvm.emitter import vector
 from fallline.engines.llvm.floats import Floats
+from fallline.engines.llvm.libm import libm
 
 _SINE = (-0.16666655242443085, 0.008332154713571072, -0.000195140833966434)  # error 2^-28
 _COSINE = (0.04166664555668831, -0.0013887337408959866, 2.4434844817733392e-05)  # error 2^-33
@@ -61,26 +62,6 @@ def arctan(v: Floats, x: str) -> str:
     square = v.mul(z, z)
     angle = v.fma(v.mul(z, square), v.polynomial(square, _ARCTAN), z)
     return v.with_sign(v.add(angle, v.choose(beyond, math.pi / 2, 0.0)), x)
-
-
-def libm(f: Function, name: str, kind: str, args: list[str]) -> str:
-    """A function of the C library on each lane, through one function of the module for this type."""
-    lanes, element = f.parts(kind)
-    callee = name + "f" if element == "float" else name
-    f.module.declare(f"declare {element} @{callee}({', '.join([element] * len(args))})")
-    if lanes == 1:
-        return f.call(callee, [(element, a) for a in args], element)
-    whole = f"{callee}_of_{lanes}"
-    if whole not in f.module.functions:
-        parameters = [(kind, f"%x{k}") for k in range(len(args))]
-        inner = Function(f.module, whole, parameters, kind, exported=False)
-        total = "poison"
-        for lane in range(lanes):
-            given = [(element, inner.value(f"extractelement {kind} {x}, i64 {lane}")) for _, x in parameters]
-            one = inner.call(callee, given, element)
-            total = inner.value(f"insertelement {kind} {total}, {element} {one}, i64 {lane}")
-        inner.finish(total)
-    return f.call(whole, [(kind, a) for a in args], kind)
 
 
 def _guarded(v: Floats, x: str, name: str, near: str) -> str:
@@ -132,4 +113,4 @@ def _cosine(v: Floats, r: str) -> str:
     return v.polynomial(square, (1.0, -0.5, *_COSINE))
 
 
-__all__ = ["arctan", "cos", "libm", "sin", "tan"]
+__all__ = ["arctan", "cos", "sin", "tan"]

@@ -1,8 +1,8 @@
-"""How kernels walk over dense arrays: lanes along an axis, and runs of neighbouring entries in vectors.
+"""How kernels walk over dense arrays: lines along an axis, and runs of neighbouring entries in vectors.
 
-An array seen from one of its axes is (outer, n, inner); a lane is the n entries at one (outer, inner) place, and the
-lane at (o, i) has the number o · inner + i. A kernel's units are equal chunks of lanes, so that a range of units is a
-range of lanes; no result depends on where a range begins or ends.
+An array seen from one of its axes is (outer, n, inner); a line is the n entries at one (outer, inner) place, and the
+line at (o, i) has the number o · inner + i. A kernel's units are equal runs of lines, so that a range of units is a
+range of lines; no result depends on where a range begins or ends.
 """
 
 from __future__ import annotations
@@ -11,19 +11,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from fallline.engines.llvm.emitter import Function, Number
 
-ELEMENTS = {
-    np.dtype("float32"): "float",
-    np.dtype("float64"): "double",
-    np.dtype("int32"): "i32",
-    np.dtype("int64"): "i64",
-    np.dtype("uint32"): "i32",
-    np.dtype("bool"): "i8",
-}
-UNIT_WORK = 16384  # entries; below that, handing work to another thread costs more than it saves
+UNIT_WORK = 16384  # entries of one unit: with fewer, handing work to another thread costs more than it saves
 
 
 class View(NamedTuple):
@@ -38,19 +28,19 @@ class View(NamedTuple):
         return cls(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
 
     @property
-    def lanes(self) -> int:
+    def lines(self) -> int:
         return self.outer * self.inner
 
 
-def chunk_of(lanes: int, work: int, together: int = 1) -> int:
-    """Lanes of one unit, when a lane is `work` entries of work: a multiple of `together`."""
-    lanes_needed = -(-UNIT_WORK // max(1, work))
-    return max(1, min(-(-lanes_needed // together) * together, lanes))
+def lines_per_unit(lines: int, work: int, together: int = 1) -> int:
+    """Lanes of one unit, when a line is `work` entries of work: a multiple of `together`."""
+    needed = -(-UNIT_WORK // max(1, work))
+    return max(1, min(-(-needed // together) * together, lines))
 
 
-def units_of(lanes: int, chunk: int) -> int:
-    """Units of that many lanes each; at least one, which may be empty."""
-    return max(1, -(-lanes // chunk))
+def units_of(lines: int, per_unit: int) -> int:
+    """Units of that many lines each; at least one, which may be empty."""
+    return max(1, -(-lines // per_unit))
 
 
 def argument(f: Function, k: int, kind: str = "i64") -> str:
@@ -58,15 +48,15 @@ def argument(f: Function, k: int, kind: str = "i64") -> str:
     return f.load(kind, "%args", k)
 
 
-def span(f: Function, lanes: Number, chunk: Number) -> tuple[Number, Number]:
-    """The first lane, and the one after the last, of the range of units that this call is to do."""
-    return f.min(f.mul("%first", chunk), lanes), f.min(f.mul("%last", chunk), lanes)
+def span(f: Function, lines: Number, per_unit: Number) -> tuple[Number, Number]:
+    """The first line, and the one after the last, of the range of units that this call is to do."""
+    return f.min(f.mul("%first", per_unit), lines), f.min(f.mul("%last", per_unit), lines)
 
 
 def segments(
     f: Function, start: Number, stop: Number, inner: Number, body: Callable[[Number, Number, Number], None]
 ) -> None:
-    """body(o, i0, i1) for the lanes start..stop: those of each outer index o are its inner ones from i0 to i1."""
+    """body(o, i0, i1) for the lines start..stop: those of each outer index o are its inner ones from i0 to i1."""
 
     def one(o: str) -> None:
         before = f.mul(o, inner)
