@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -113,18 +113,29 @@ def fit(
     raises          ConfigError, DataError; NonFiniteError when not even one epoch stayed finite
     """
     starts, (method, dtype) = whole_number("restarts", restarts), _method(optimizer, learning_rate, solver, precision)
-    running = engine_for(engine, threads, precision)
     train, judged, target, loss = training_rows(
         network, data, loss=loss, validation=validation, sample_weight=sample_weight, class_weight=class_weight,
         precision=dtype, seed=whole_number("seed", seed, least=0))  # fmt: skip
-    given = network, train, loss, target, running
+    given = network, train, loss, target, engine_for(engine, threads, precision)
     first = start_model(*given, seed, strict=strict, by_gradient=method.uses_gradient and epochs != 0)
+    make = partial(Trainer, first, method, train, judged, _penalties(l1, l2, penalties), keep_path=keep_path,
+        epochs=whole_number("epochs", epochs, least=0), batch_size=batch_rows(batch_size, len(train)), shuffle=shuffle,
+        seed=seed, early_stopping=as_rule(early_stopping), metrics=_names(metrics), engine=given[-1])  # fmt: skip
+    again = partial(fill_model, *given)
+    return _trained(make, _callables("callbacks", callbacks), progress, again, starts, network.is_filled)
+
+
+def _trained(
+    make: Callable[..., Trainer],
+    callbacks: Sequence[Consumer],
+    progress: bool | str,
+    again: Callable[[int], Model],
+    starts: int,
+    filled: bool,
+) -> Fit:
+    """The best of all starts, `again(seed)` being another one, with the progress shown."""
     with Progress(quiet=not progress) as show:
-        trainer = Trainer(
-            first, method, train, judged, _penalties(l1, l2, penalties), whole_number("epochs", epochs, least=0),
-            batch_rows(batch_size, len(train)), shuffle, seed, as_rule(early_stopping), _names(metrics),
-            [show, *_callables("callbacks", callbacks)], keep_path=keep_path, engine=running)  # fmt: skip
-        return best_of_starts(trainer, partial(fill_model, *given), starts, filled=network.is_filled)
+        return best_of_starts(make(consumers=[show, *callbacks]), again, starts, filled=filled)
 
 
 def _method(optimizer: Any, rate: Any, solver: Any, precision: str | None) -> tuple[Minimizer, str]:
