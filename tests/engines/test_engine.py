@@ -36,6 +36,20 @@ def test_a_misspelt_engine_is_named_with_the_nearest():
         get_engine("nunpy")
 
 
+def test_a_wrong_engine_in_the_environment_is_called_so(monkeypatch):
+    monkeypatch.setattr(settings, "engine", "gpu")
+    with pytest.raises(UnknownNameError, match=r"FALLLINE_ENGINE in the environment: no engine is .*or auto"):
+        get_engine()
+    monkeypatch.setattr(settings, "engine", "")  # as good as not set
+    assert get_engine().speed == max(e.speed for e in engines())
+
+
+@pytest.mark.parametrize("given", [None, 3])
+def test_what_is_no_engine_is_refused(given):
+    with pytest.raises(ConfigError, match=f"engine={given}: give a name"):
+        get_engine(given)
+
+
 @pytest.mark.parametrize("engine", engines(), ids=lambda e: e.name)
 @pytest.mark.parametrize("name", sorted(set(OPS) - {"input", "constant"}))
 def test_every_engine_runs_every_op_as_the_interpreter_does(engine, name):
@@ -105,7 +119,7 @@ def test_options_make_a_copy_that_shares_no_compiled_program():
             return ""
 
     engine = Able()
-    made = engine.with_options(threads=2, precision="bf16")
+    made = engine.with_options(threads=np.int64(2), precision="bf16")  # type: ignore[arg-type]
     assert (engine.threads, engine.precision) == (None, "float32")
     assert (made.threads, made.precision) == (2, "bf16")
     assert len({engine.key, made.key, engine.with_options(threads=2).key}) == 3

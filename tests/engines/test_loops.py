@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from fallline.engines.engine import ENGINES, Engine
 from fallline.graph.op import OPS, primitive
 from fallline.graph.program import Program
 from tests.engines.parity import assert_same
+from tests.engines.threads import in_threads
 
 every_engine = pytest.mark.parametrize(
     "engine", [e for e in ENGINES.values() if e.is_available()], ids=lambda e: e.name
@@ -235,20 +235,13 @@ def test_an_index_outside_is_the_error_of_the_reference(engine: Engine) -> None:
 @every_engine
 def test_threads_share_a_loop(engine: Engine) -> None:
     program = Program.of(lambda n, rows: (n + rows.sum(axis=0), n.sum()), np.zeros(3), TABLE[:4])
-    run, wrong = engine.loop(program, carry=1, scan=0), []
+    run = engine.loop(program, carry=1, scan=0)
 
-    def work(k: float) -> None:
-        for _ in range(30):
-            result = run([np.full(3, k)], [], [TABLE], ROWS[:2])
-            if result.records[0][0] != 3 * k:
-                wrong.append(k)
+    def work(k: float) -> list[Any]:
+        return [run([np.full(3, k)], [], [TABLE], ROWS[:2]).records[0][0] for _ in range(30)]
 
-    threads = [threading.Thread(target=work, args=(float(k),)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    found = in_threads(*(lambda k=float(k): work(k) for k in range(4)))
+    assert found == [[3.0 * k] * 30 for k in range(4)]
 
 
 @every_engine

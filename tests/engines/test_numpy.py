@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import tracemalloc
 
 import numpy as np
@@ -15,6 +14,7 @@ from fallline.graph.program import Program
 from fallline.ops.composite import lerp, mean, relu, softplus
 from fallline.ops.transcendental import expm1, sqrt
 from fallline.passes.optimize import optimize
+from tests.engines.threads import in_threads
 from tests.tolerance import assert_close
 
 
@@ -86,14 +86,9 @@ def test_a_loop_of_steps_equals_the_interpreter():
 
 def test_threads_share_a_compiled_program():
     call = get_engine("numpy").compile(Program.of(lambda x: (x * 2.0).sum(), np.zeros(2000)))
-    wrong = []
 
-    def work(k: float) -> None:
-        wrong.extend(k for _ in range(50) if call(np.full(2000, k))[0] != 4000 * k)
+    def work(k: float) -> list[float]:
+        return [call(np.full(2000, k))[0] for _ in range(50)]
 
-    threads = [threading.Thread(target=work, args=(float(k),)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    found = in_threads(*(lambda k=float(k): work(k) for k in range(4)))
+    assert found == [[4000.0 * k] * 50 for k in range(4)]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
-from fallline.core.errors import ConfigError, GraphError
+from fallline.core.errors import ConfigError, GraphError, UnknownNameError
 from fallline.core.registry import Registry, nearest
 from fallline.core.settings import settings
 from fallline.core.warn import warn_user
@@ -83,8 +83,7 @@ class Engine(ABC):
 
         precision  "float64" is another word for "float32": both leave products in the arrays' own dtype
         """
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise ConfigError(f"threads={threads!r}: threads must be a whole number of at least 1, or None")
+        threads = _whole(threads)
         if precision not in PRECISIONS:
             raise ConfigError(f"precision={precision!r}: {nearest(str(precision), PRECISIONS)}")
         chosen = EXACT if precision == "float64" else precision
@@ -143,6 +142,15 @@ class Engine(ABC):
 ENGINES: Registry[Engine] = Registry("engine", homes=("fallline.engines",))
 
 
+def _whole(threads: Any) -> int | None:
+    """The number of threads, also from NumPy; ConfigError for anything but a whole number of at least 1, or None."""
+    if threads is None:
+        return None
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
+        raise ConfigError(f"threads={threads!r}: threads must be a whole number of at least 1, or None")
+    return int(threads)
+
+
 _warned = {""}
 
 
@@ -157,9 +165,11 @@ def get_engine(name: str | Engine = "auto") -> Engine:
     """An engine by name; "auto" is the fastest one available here (or what FALLLINE_ENGINE says)."""
     if isinstance(name, Engine):
         return name
-    wanted = settings.engine if name == "auto" else name
+    if not isinstance(name, str):
+        raise ConfigError(f"engine={name!r}: give a name, such as 'auto' or 'numpy', or an Engine")
+    wanted = (settings.engine or "auto") if name == "auto" else name
     if wanted != "auto":
-        engine = ENGINES[wanted]
+        engine = _named(wanted, "FALLLINE_ENGINE in the environment: " if name == "auto" else "")
         if not engine.is_available():
             raise ConfigError(f"engine {wanted!r} is not installed here: {engine.remedy}, or use engine='auto'")
         return engine
@@ -168,6 +178,14 @@ def get_engine(name: str | Engine = "auto") -> Engine:
             return engine
         warn_once(engine.missed)
     raise ConfigError("no engine is available: install fallline anew")
+
+
+def _named(name: str, where: str) -> Engine:
+    """The engine of that name; UnknownNameError says where the name comes from."""
+    try:
+        return ENGINES[name]
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{where}{error}, or auto" if "known: " in str(error) else f"{where}{error}") from None
 
 
 class Renewed(Protocol):

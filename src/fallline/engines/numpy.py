@@ -69,7 +69,7 @@ class BoundProgram:
         self.nbytes = plan.nbytes
         self.renew()
         renew_after_fork(self)
-        self._memory = [_aligned(n) for n in plan.sizes]
+        self._memory = [aligned(n) for n in plan.sizes]
         self._arrays: dict[int, np.ndarray] = {}
         self._calls: list[Callable[[], object]] = []
         for node in program.order:
@@ -142,7 +142,8 @@ def _run_loop(
         return LoopResult([np.array(k) for k in kept], [r[:steps] for r in records], steps)
 
 
-def _aligned(nbytes: int) -> np.ndarray:
+def aligned(nbytes: int) -> np.ndarray:
+    """Zeroed bytes that begin at a cache line."""
     raw = np.zeros(nbytes + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + nbytes]

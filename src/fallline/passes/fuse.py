@@ -34,6 +34,8 @@ class Group:
     size     entries of the space that is looped over
     cuts     sizes of the innermost parts into which the axes of all nodes cut that space (1, …, size)
     reduced  the parts (low, high) of the space that its reductions add up; empty where there are none but whole ones
+    number   its position among the groups of the program
+    stored   nodes whose arrays it must leave in memory; the others are read within the group only
     """
 
     kind: str
@@ -93,13 +95,15 @@ class Fusion:
     """The groups of a program, and how each of their nodes is reached.
 
     native  whether an engine can compute a node in a loop or as a product; other nodes are calls, each by itself
-    access  of every value that is read somewhere: from the array of its root
+    access  by id of a value, how it is read: from the array of its root
+    home    by id of a computed node, its group
+    groups  in the order in which they run
     """
 
     def __init__(self, program: Program, native: Callable[[Value], bool] = lambda node: True):
         self.program, self.native = program, native
         self.access: dict[int, Access] = {}
-        self.home: dict[int, Group] = {}  # id of a computed node -> its group
+        self.home: dict[int, Group] = {}
         self.groups: list[Group] = []
         self._users: dict[int, list[Value]] = {}
         for node in program.order:
@@ -139,6 +143,7 @@ class Fusion:
             self._open(Group("call", [node]))
 
     def _view(self, node: Value) -> bool:
+        """Whether a view node is reached through the array that its argument reads."""
         found = through(node, self.access[id(node.args[0])])
         if found is not None:
             self.access[id(node)] = found
@@ -178,7 +183,10 @@ class Fusion:
     def _fits(
         self, group: Group, node: Value, size: int, cuts: frozenset[int], parts: frozenset[tuple[int, int]]
     ) -> frozenset[int] | None:
-        """The cuts of the group with the node in it, or None."""
+        """The cuts of the group with the node in it; None where one loop cannot do both.
+
+        The reductions of a loop are all over the same parts, or all whole ones; those of an epilogue are whole ones.
+        """
         if group.kind not in ("loop", "matmul") or group.size != size or not group.cuts or not size:
             return None
         if len(group.nodes) >= MOST_NODES or (parts and group.kind == "matmul"):
@@ -248,11 +256,13 @@ class Fusion:
         return found
 
     def _takes(self, group: Group, node: Value) -> bool:
+        """Whether a later group can compute an elementwise node too."""
         if group.kind not in ("loop", "matmul") or group.size != node.size or len(group.nodes) >= MOST_NODES:
             return False
         return bool(group.cuts) and joined_cuts(group.cuts, cuts_of(node.shape)) is not None
 
     def _insert(self, group: Group, node: Value) -> None:
+        """Puts a node where it stands in the order of the program, behind the product of a matmul group."""
         at = 1 if group.kind == "matmul" else 0
         while at < len(group.nodes) and group.nodes[at].number < node.number:
             at += 1

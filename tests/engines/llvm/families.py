@@ -8,10 +8,11 @@ import pytest
 
 from fallline.core.errors import ConfigError
 from fallline.engines.engine import get_engine
+from fallline.engines.llvm.coverage import is_native
 from fallline.engines.llvm.engine import LlvmEngine
 from fallline.engines.llvm.memory import plan_places
 from fallline.engines.llvm.products import Products
-from fallline.engines.llvm.table import Table, is_native, tiled_forms
+from fallline.engines.llvm.table import Table, tiled_forms
 from fallline.engines.llvm.target import Target, host_target
 from fallline.graph.program import Program
 from fallline.passes.fuse import Fusion

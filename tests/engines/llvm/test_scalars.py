@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import fallline
-from fallline.core.errors import ConfigError
 from fallline.core.spec import DTYPES
 from fallline.graph.op import OPS, Op
+from tests.engines.llvm.families import target_for
 from tests.tolerance import TOL, assert_close
 
 pytest.importorskip("llvmlite")
@@ -22,7 +22,7 @@ from fallline.engines.llvm.dtypes import memory_type, type_of
 from fallline.engines.llvm.emitter import Function, Module, vector
 from fallline.engines.llvm.kernel import Kernel, entry
 from fallline.engines.llvm.loader import addresses, compile_object, write_text
-from fallline.engines.llvm.target import Target, host_target, named_target
+from fallline.engines.llvm.target import host_target, named_target
 
 FAMILIES = ("avx512", "avx2", "sse2", "generic", "neon")
 COPIES = ("astype", "identity", "stop_gradient")
@@ -33,13 +33,6 @@ REALS = [
     100.0, 1e4, -3e4, 3e5, 1e10, -1e30, 3e38, -3e38, 1000.0, -1000.0, np.inf, -np.inf, np.nan,
 ]  # fmt: skip
 INTEGERS = [0, 1, 2, 3, 5, 17, 31, 32, 40, 255, 16777217, 16777219, 2**31 - 1]
-
-
-def target_of(family: str) -> Target:
-    try:
-        return host_target(family)
-    except ConfigError:
-        pytest.skip(f"this CPU has no {family}")
 
 
 def kernel_of(name: str, dtypes: tuple[np.dtype, ...], result: np.dtype, lanes: int) -> Kernel:
@@ -119,7 +112,7 @@ def arguments(op: Op, dtypes: tuple[np.dtype, ...], result: np.dtype) -> tuple[n
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_op_gives_what_the_reference_gives(family: str) -> None:
-    target = target_of(family)
+    target = target_for(family)
     cases = []
     for op in ELEMENTWISE:
         for dtypes, result in signatures(op):
@@ -156,7 +149,7 @@ def _without_subnormal(args: tuple[np.ndarray, ...], expected: np.ndarray) -> np
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_float32_functions_are_right_to_a_few_units_in_the_last_place(family: str) -> None:
-    target = target_of(family)
+    target = target_for(family)
     lanes = target.lanes(4)
     rng = np.random.default_rng(0)
     spread = np.exp(rng.uniform(-20, 4.4, 2**16)) * rng.choice([-1, 1], 2**16)

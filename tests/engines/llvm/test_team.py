@@ -18,7 +18,15 @@ import numpy as np
 import pytest
 
 from fallline.engines.llvm.emitter import Function
-from fallline.engines.llvm.team import ALONE_SECONDS, RECHECK_SECONDS, Team, ThreadChoice, cores, thread_counts
+from fallline.engines.llvm.team import (
+    ALONE_SECONDS,
+    RECHECK_SECONDS,
+    Team,
+    ThreadChoice,
+    cores,
+    crowd,
+    thread_counts,
+)
 from tests.engines.llvm.tables import Table, kernel
 
 
@@ -68,6 +76,15 @@ def test_each_thread_gets_its_part(threads: int) -> None:
         assert sorted(seen)[0][2] == threading.get_ident()
         assert sorted((thread, n) for thread, n, _ in seen) == [(thread, threads) for thread in range(threads)]
         assert len({who for _, _, who in seen}) == threads
+
+
+def test_a_crowd_is_not_let_in() -> None:
+    """So many threads would only wait for each other, and their stacks would leave no memory."""
+    team, seen = Team(), []
+    team.run(10**6, lambda thread, n: seen.append((thread, n)), lambda thread, n: (thread, n))
+    most = crowd(cores())
+    assert sorted(seen) == [(thread, most) for thread in range(most)]
+    assert most >= 16
 
 
 def test_workers_sleep_between_calls() -> None:

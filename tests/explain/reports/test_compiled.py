@@ -173,6 +173,18 @@ def test_a_step_names_its_batch_its_records_and_its_layers():
     assert paths <= set(found.facts.in_place)
 
 
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_the_layer_with_the_most_work_is_named_first(engine):
+    """A product's own, and the optimizer before the gradient's norm, which is computed in the same pass."""
+    found = made("rich", engine)
+    for call in found:
+        if call.label.startswith("product"):
+            assert call.scopes[0] == next(node.scope for node in call.nodes if node.op.name == "matmul")
+    steps = [call for call in found if any(node.op.name == "sqrt" and node.scope == "optimizer" for node in call.nodes)]
+    assert steps
+    assert all(call.scopes[0] == "optimizer" for call in steps if not call.label.startswith("product"))
+
+
 def test_kernels_are_counted_and_shared():
     found = made("plain", "llvm")
     used = {name for call in found for name in call.kernels}
@@ -290,6 +302,8 @@ class Other(Engine):
         ((plain(), rows()), {"sort": "speed"}, "sort='speed'"),
         ((plain(), rows()), {"optimizer": "newton"}, "is a solver"),
         ((plain(), rows()), {"batch_size": -1}, "batch_size=-1"),
+        ((plain(), rows()), {"batch_size": 0}, "batch_size=0"),
+        ((plain(), rows()[0]), {"program": "predict", "batch_size": 0}, "batch_size=0"),
         ((many_ops, np.ones(3)), {"program": "train"}, "has neither program nor loss"),
         ((fl.exp, fl.Spec((2,), np.dtype("float64"))), {"measure": True}, "give arrays in place of Specs"),
     ],

@@ -126,7 +126,8 @@ def test_row_094_the_six_headings() -> None:
 def test_steps_end_where_training_ends(optimizer: str) -> None:
     """Dropout, batch norm and a penalty: the weights after three steps are those of a fit of three epochs.
 
-    The reference engine computes both: behind batch norm a bias has the gradient 0, of whose rounding Adam makes a step.
+    The reference engine computes both: behind batch norm a bias has the gradient 0, of whose
+    rounding Adam makes a step.
     """
     X, y = rows()
     net = fl.Sequential(fl.Dense(6), fl.BatchNorm(), fl.ReLU(), fl.Dropout(0.3), fl.Dense(1))

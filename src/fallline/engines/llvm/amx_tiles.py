@@ -13,7 +13,7 @@ DEEP = {1: 12, 2: 8}
 
 # Packed strips, the extents, the sums and the length of their rows, whether they begin at 0 and are complete at the
 # end; C and the length of its rows, null where the sums stay.
-BLOCK = (
+BLOCK_SUMS = (
     ("ptr", "%a"), ("ptr", "%b"), ("i64", "%rows"), ("i64", "%columns"), ("i64", "%depth"),
     ("ptr", "%sums"), ("i64", "%ld"), ("i1", "%begins"), ("i1", "%ends"), ("ptr", "%c"), ("i64", "%c_row"),
 )  # fmt: skip
@@ -40,10 +40,10 @@ def release(f: Function) -> None:
 
 
 def write_block(module: Module, parts: int) -> str:
-    """The name of the function BLOCK: sums[:rows, :columns] (+)= a @ b, up to multiples of 16; in the end to C."""
+    """The name of the function BLOCK_SUMS: sums[:rows, :columns] (+)= a @ b, up to multiples of 16; in the end to C."""
     name, copy = f"amx_block_{parts}", _write_copy(module)
     tiles = {(i, j): _write_tiles(module, parts, i, j) for i in (1, 2) for j in (1, 2)}
-    f = Function(module, name, BLOCK, exported=False)
+    f = Function(module, name, BLOCK_SUMS, exported=False)
     depth, size = f.div(f.add("%depth", DEPTH - 1), DEPTH), TILE * parts
     strip = f.mul(depth, size)
     passes = f.max(f.div(f.add(depth, DEEP[parts] - 1), DEEP[parts]), 1)

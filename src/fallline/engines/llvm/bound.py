@@ -5,33 +5,41 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from fallline.engines.engine import renew_after_fork
 from fallline.engines.llvm.calls import index_error
+from fallline.engines.llvm.coverage import is_native
 from fallline.engines.llvm.driver import ENTRY_WORDS, RUN_STEPS, SYNC_BYTES, run_steps
+from fallline.engines.llvm.entries import Address, Argument, Entry, FunctionOf, Key
 from fallline.engines.llvm.loader import addresses
-from fallline.engines.llvm.memory import aligned, plan_places
+from fallline.engines.llvm.memory import LINE, in_lines, plan_places
 from fallline.engines.llvm.products import Products
-from fallline.engines.llvm.table import Address, Entry, FunctionOf, Key, Table, is_native, tiled_forms
+from fallline.engines.llvm.table import Table, tiled_forms
 from fallline.engines.llvm.target import Target
+from fallline.engines.numpy import aligned
 from fallline.graph.program import Program
 from fallline.graph.value import Value
 from fallline.passes.fuse import Fusion
 
 
-class Numbers:
-    """The arguments of all entries in one array of int64, with the places that addresses have to be put into."""
+class ArgumentList:
+    """The arguments of all entries one after the other, as int64, and the positions that addresses have to be put into.
+
+    values     the numbers; 0 where an address belongs
+    within     (position, position of the argument whose address it is)
+    functions  (position, name of the kernel whose address it is)
+    arrays     array -> (position, bytes behind its start) for each argument that points into it
+    """
 
     def __init__(self) -> None:
         self.values: list[int] = []
-        self.within: list[tuple[int, int]] = []  # (position, position of what it points to)
+        self.within: list[tuple[int, int]] = []
         self.functions: list[tuple[int, str]] = []
         self.arrays: dict[Key, list[tuple[int, int]]] = defaultdict(list)
 
-    def extend(self, arguments: Sequence[Any]) -> int:
+    def extend(self, arguments: Sequence[Argument]) -> int:
         """Adds the arguments of one entry; returns the position of the first."""
         nested = [(k, self.extend(given)) for k, given in enumerate(arguments) if isinstance(given, list)]
         start = len(self.values)
@@ -51,9 +59,14 @@ class Numbers:
 class NativeProgram:
     """A fused program, ready to run.
 
-    donate   output position -> input position of equal spec: written over it
+    donate    output position -> input position of equal spec: written over it
     resident  positions of inputs that live in `state`, which outlives a run; the others are given by address
-    around   (entries before, entries behind) the program's own, from the table
+    around    (entries before, entries behind) the program's own, from the table
+
+    block, state       memory of the program's own arrays, and of resident inputs
+    constants, faults  numbers that kernels read as data, and fault words; 8 bytes each
+    unfused  ids of matmul groups whose product is stored before its epilogue, in loops of its own, reads it
+    given    inputs that are not resident, as arrays, where a fallback has to read them
     """
 
     def __init__(
@@ -68,10 +81,12 @@ class NativeProgram:
         self.program, self.target = program, target
         fusion = Fusion(program, is_native)
         tiled = tiled_forms(fusion, target)
-        unfused = {id(g) for g in fusion.groups if g.kind == "matmul" and len(g.nodes) > 1 and id(g) not in tiled}
-        self.places = plan_places(fusion, donate or {}, unfused)
+        stored = (g for g in fusion.groups if g.kind == "matmul" and len(g.nodes) > 1)
+        self.unfused = {id(g) for g in stored if id(g) not in tiled}
+        self.places = plan_places(fusion, donate or {}, self.unfused)
         self.table = Table(fusion, self.places, target, Products(target, precision), tiled)
         self.fusion = fusion
+        self.given: Mapping[int, np.ndarray] = {}
         if around is not None:
             before, behind = around(self.table)
             self.table.entries = [*before, *self.table.entries, *behind]
@@ -83,7 +98,7 @@ class NativeProgram:
         renew_after_fork(self)
 
     def renew(self) -> None:
-        """Leaves it free for one caller; who was in the middle of a call is forgotten."""
+        """Leaves it free for one caller; a call that was in the middle of its work is forgotten."""
         self.lock = threading.RLock()
         self.sync[:] = 0
         self.faults[:] = 0
@@ -111,49 +126,48 @@ class NativeProgram:
         total = 0
         for k in resident:
             self.offsets[k] = total
-            total += -(-max(program.inputs[k].spec.nbytes, 1) // 64) * 64 + 64
+            total += in_lines(program.inputs[k].spec.nbytes) + LINE
         self.state = aligned(total)
         self.faults = np.zeros(max(1, len(table.faults)), np.int64)
         self.constants = np.zeros(max(1, len(table.numbers)), np.uint64)
         for k, (dtype, number) in enumerate(table.numbers):
             self.constants[k : k + 1].view(dtype)[0] = number
-        numbers = Numbers()
+        numbers = self._arguments = ArgumentList()
         self.starts = [numbers.extend(e.arguments) for e in table.entries]
         self.pool = np.array([*numbers.values, 0], np.int64)
-        self._numbers = numbers
         base = self.pool.ctypes.data
         for position, at in numbers.within:
             self.pool[position] = base + 8 * at
         self._cells = self.pool.data  # many times faster than the array where one number is written
-        self._fixed()
+        self._set_fixed()
 
-    def _fixed(self) -> None:
+    def _set_fixed(self) -> None:
         """The addresses that never change."""
         block, state = self.block.ctypes.data, self.state.ctypes.data
-        for key in self._numbers.arrays:
+        for key in self._arguments.arrays:
             if key[0] == "block":
                 self.set(key, block + key[1])
         for k, offset in self.offsets.items():
             self.set(("input", k), state + offset)
         self.set(("numbers",), self.constants.ctypes.data)
         self.set(("faults",), self.faults.ctypes.data)
-        self._kept = []
+        self._kept: list[np.ndarray] = []  # constants, of which only the addresses stand in the arguments
         for node in self.program.order:
-            if node.op.name == "constant" and ("constant", id(node)) in self._numbers.arrays:
+            if node.op.name == "constant" and ("constant", id(node)) in self._arguments.arrays:
                 array = np.ascontiguousarray(node.attrs["value"])
                 self._kept.append(array)
                 self.set(("constant", id(node)), array.ctypes.data)
 
     def set(self, array: Key, address: int) -> None:
         """Puts the address of an array, or a number that is known late, wherever it is an argument."""
-        for position, offset in self._numbers.arrays.get(array, ()):
+        for position, offset in self._arguments.arrays.get(array, ()):
             self._cells[position] = address + offset
 
     def _link(self) -> None:
-        """The kernels' addresses, and the table."""
+        """The addresses of kernels, and the rows of the table as the driver reads it; see `driver.ENTRY_WORDS`."""
         kernels = [*self.table.kernels.values(), run_steps()]
         found = addresses(kernels, self.target)
-        for position, name in self._numbers.functions:
+        for position, name in self._arguments.functions:
             self.pool[position] = found[name]
         base, entries = self.pool.ctypes.data, self.table.entries
         self.rows = np.zeros((len(entries) + 1, ENTRY_WORDS), np.int64)
@@ -161,6 +175,7 @@ class NativeProgram:
             if entry.node is None:
                 self.rows[k] = found[entry.kernel], base + 8 * start, entry.units, entry.barrier
         self.run = RUN_STEPS(found["run_steps"])
+        # Of each thread: whole pages, one more than the largest entry needs.
         self.scratch_bytes = -(-max([e.scratch for e in entries], default=0) // 4096) * 4096 + 4096
         self.fallbacks = [k for k, e in enumerate(entries) if e.node is not None]
         # By id of a node that NumPy computes: its arguments and itself.
@@ -230,8 +245,6 @@ class NativeProgram:
         if kind == "input" and number in self.offsets:
             return self.state[self.offsets[number] + place.offset :][:nbytes]
         return self.given[number].reshape(-1).view(np.uint8)[place.offset :][:nbytes]
-
-    given: Mapping[int, np.ndarray] = {}  # inputs that are not resident, as arrays, where a fallback has to read them
 
     def check_faults(self) -> None:
         """The error of the first index outside an array, if a kernel met one."""

@@ -58,7 +58,7 @@ def index_error(node: Value, word: int) -> Exception:
 
 
 def _length(node: Value) -> int:
-    """Of the axis that the node's indices count along."""
+    """Entries of the axis that the node's indices count along."""
     target = node if node.op.name in ("put_add", "add_along") else node.args[0]
     return target.shape[node.attrs.get("axis", 0)]
 

@@ -43,7 +43,7 @@ class Clock:
         indices = np.tile(sample.rows, (self.most, 1))
         repeated = [np.repeat(a[None], self.most, axis=0) for a in scanned]
         records = [np.empty((self.most, *v.shape), v.dtype) for v in native.program.outputs[sample.carry :]]
-        self._kept = [indices, records, native._point(repeated, tables, indices, records)]
+        self._kept = [indices, records, native.point(repeated, tables, indices, records)]
 
     def measure(self) -> tuple[list[float], float]:
         """Seconds of each entry, and of one whole run."""

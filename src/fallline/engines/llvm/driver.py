@@ -108,6 +108,7 @@ def _write_steps(module: Module, together: bool) -> None:
 
 
 def _run_entry_alone(f: Function, k: Number) -> None:
+    """All units of an entry."""
     entry = f.at("%table", f.mul(k, ENTRY_WORDS), "i64")
     units = f.load("i64", entry, 2)
     with f.when(f.compare("sgt", units, 0)):
@@ -135,6 +136,7 @@ def _share(f: Function, x: Number) -> str:
 
 
 def _call_entry(f: Function, entry: str, first: Number, last: Number) -> None:
+    """The kernel of an entry, on a range of its units."""
     function, arguments = f.load("ptr", entry, 0), f.load("ptr", entry, 1)
     units = [("i64", first), ("i64", last)]
     f.call(function, [("ptr", arguments), *units, ("ptr", "%scratch"), ("i64", "%step")])

@@ -193,6 +193,7 @@ class Function:
         return self.value(f"icmp {relation} {kind} {a}, {b}")
 
     def choose(self, condition: str, a: Number, b: Number, kind: str = "i64", condition_kind: str = "i1") -> str:
+        """a where the condition holds, else b."""
         return self.value(f"select {condition_kind} {condition}, {kind} {a}, {kind} {b}")
 
     def at(self, pointer: str, index: Number, element: str) -> str:
@@ -207,6 +208,7 @@ class Function:
         return self.value(f"load {kind}, ptr {self.at(pointer, index, element)}, align {align or SIZES[element]}")
 
     def store(self, kind: str, value: Number, pointer: str, index: Number = 0, align: int | None = None) -> None:
+        """As `load` counts."""
         element = parts(kind)[1]
         self.do(f"store {kind} {value}, ptr {self.at(pointer, index, element)}, align {align or SIZES[element]}")
 

@@ -17,10 +17,13 @@ from fallline.core.spec import Spec
 from fallline.engines.engine import Arrays, Call, Engine, Loop, LoopResult, get_engine, warn_once
 from fallline.engines.llvm import amx, moves
 from fallline.engines.llvm.bound import NativeProgram
-from fallline.engines.llvm.table import Address, Entry, Table
+from fallline.engines.llvm.entries import Address, Entry
+from fallline.engines.llvm.kernel import Kernel
+from fallline.engines.llvm.table import Table
 from fallline.engines.llvm.target import Target, host_target
 from fallline.engines.llvm.team import TEAM, ThreadChoice, cores, thread_counts
 from fallline.graph.program import Program
+from fallline.graph.value import Value
 from fallline.passes.optimize import optimize
 
 _FAILURES = (CompileError, ImportError, OSError)
@@ -61,6 +64,11 @@ class LlvmEngine(Engine):
         """The CPU that code is made for."""
         return host_target()
 
+    @property
+    def thread_candidates(self) -> list[int]:
+        """The numbers of threads that a program may run on, in ascending order."""
+        return [self.threads] if self.threads else thread_counts(cores())
+
     def compile(self, program: Program) -> Call:
         try:
             return NativeCall(optimize(program), self)
@@ -80,18 +88,13 @@ def _reference(error: Exception) -> Engine:
     return get_engine("numpy")
 
 
-def _choice(engine: LlvmEngine) -> ThreadChoice:
-    """How many threads a program of this engine runs on."""
-    return ThreadChoice([engine.threads] if engine.threads else thread_counts(cores()))
-
-
 class NativeCall:
     """A program as a function of arrays; one caller at a time."""
 
     def __init__(self, program: Program, engine: LlvmEngine):
         self.program = program
         self.bound = NativeProgram(program, engine.target, engine.precision)
-        self.choice = _choice(engine)
+        self.choice = ThreadChoice(engine.thread_candidates)
         self._addresses: list[int] = [0] * len(program.inputs)
         roots = [self.bound.fusion.access[id(v)].root for v in program.outputs]
         self._fixed = [
@@ -184,42 +187,41 @@ class NativeLoop:
             program, engine.target, engine.precision, {k: k for k in range(carry)}, everything, self._around
         )  # fmt: skip
         self._watched()
-        self.choice = _choice(engine)
+        self.choice = ThreadChoice(engine.thread_candidates)
 
     def _around(self, table: Table) -> tuple[list[Entry], list[Entry]]:
         """Before the step its batch and what differs from step to step, behind it the records."""
-        inputs, own = self.program.inputs, table.entries
-        table.entries = []
-        for k in range(self.carry, len(inputs)):
-            place, spec = table.place(inputs[k]), inputs[k].spec
-            if k < self.carry + self.scan:
-                self._add(table, moves.scan, [Address(("scan", k - self.carry)), place, spec.nbytes], spec.nbytes)
-                continue
-            j, rows = k - self.carry - self.scan, spec.shape[0]
-            width = spec.nbytes // max(1, rows)
-            cut = moves.plan_rows(rows, width)
-            arguments = [Address(("table", j)), place, Address(("indices",)), width, rows, Address(("height", j)),
-                         Address(("steps",)), cut.rows]  # fmt: skip
-            self._add(table, moves.rows, arguments, 0, units=cut.units)
+        own, table.entries = table.entries, []
+        inputs, split = self.program.inputs, self.carry + self.scan
+        for j, value in enumerate(inputs[self.carry : split]):
+            self._add_slice(table, moves.scan(), Address(("scan", j)), table.place(value), value.spec.nbytes)
+        for j, value in enumerate(inputs[split:]):
+            self._add_rows(table, j, value)
         before, table.entries = table.entries, []
         for j, value in enumerate(self.program.outputs[self.carry :]):
             if j == self.watch:  # it is looked at when the step is over, so not in an array that is carried on
                 value = self._watched_value = table.copied(value) if value.op.name == "input" else value
             source = table.place(table.fusion.access[id(value)].root)
-            self._add(table, moves.record, [source, Address(("record", j)), value.spec.nbytes], value.spec.nbytes)
+            self._add_slice(table, moves.record(), source, Address(("record", j)), value.spec.nbytes)
         behind, table.entries = table.entries, own
         return before, behind
 
-    def _add(self, table: Table, kernel: Callable[..., Any], arguments: list[Any], nbytes: int, units: int = 0) -> None:
-        addresses = [a.array for a in arguments if isinstance(a, Address)]
-        writes = {addresses[1]}
-        table.add(
-            kernel(table.target),
-            arguments,
-            units=units or moves.plan_bytes(nbytes),
-            reads=set(addresses),
-            writes=writes,
-        )
+    @staticmethod
+    def _add_slice(table: Table, kernel: Kernel, source: Address, goal: Address, nbytes: int) -> None:
+        """A step's slice of a scanned input, or of a record."""
+        units = moves.plan_bytes(nbytes)
+        table.add(kernel, [source, goal, nbytes], units=units, reads={source.array}, writes={goal.array})
+
+    @staticmethod
+    def _add_rows(table: Table, j: int, batch: Value) -> None:
+        """The rows of a step's batch, taken from table j of the data."""
+        source, goal, indices = Address(("table", j)), table.place(batch), Address(("indices",))
+        rows = batch.shape[0]
+        width = batch.spec.nbytes // max(1, rows)
+        cut = moves.plan_rows(rows, width)
+        height, steps = Address(("height", j)), Address(("steps",))
+        table.add(moves.rows(), [source, goal, indices, width, rows, height, steps, cut.rows], units=cut.units,
+                  reads={source.array, indices.array}, writes={goal.array})  # fmt: skip
 
     def _watched(self) -> None:
         """The address and the size of the number that must stay finite."""
@@ -238,7 +240,7 @@ class NativeLoop:
             self._enter(carry)
             steps = len(indices)
             records = [np.empty((steps, *s.shape), s.dtype) for s in self.record_specs]
-            kept = self._point(scanned, data, np.ascontiguousarray(indices, np.int64), records)
+            kept = self.point(scanned, data, np.ascontiguousarray(indices, np.int64), records)
             done = self._stepwise(steps, records, kept) if self.bound.fallbacks else self._native(steps)
             del kept
             self.bound.check_faults()
@@ -276,7 +278,7 @@ class NativeLoop:
         offsets = self.bound.offsets
         return [np.ndarray(s.shape, s.dtype, block, offsets[k]) for k, s in enumerate(self.specs)]
 
-    def _point(
+    def point(
         self, scanned: Sequence[np.ndarray], data: Sequence[np.ndarray], indices: np.ndarray, records: Arrays
     ) -> list[Any]:
         """Puts the addresses of this call's arrays into the table; returns the arrays, which must outlive the call."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,12 +22,8 @@ from fallline.passes.fuse import REDUCTIONS, Fusion, Group, in_order
 from fallline.passes.simplify import constant_number
 
 PLAIN = (0.0, 1.0, -1.0, 0.5, 2.0)  # floats that are written into a kernel; other ones are data, like a learning rate
-EXACT = 2**53  # whole numbers below it are floats too
-WHOLE, ROWS, COLUMNS = (
-    "whole",
-    "rows",
-    "columns",
-)  # where a reduction leaves its results: one number, one a row, one a column
+EXACT_BELOW = 2**53  # all whole numbers below it are float64 too
+WHOLE, ROWS, COLUMNS = "whole", "rows", "columns"  # what a reduction leaves one result for
 
 
 @dataclass(eq=False)
@@ -48,10 +45,14 @@ class Operand:
 
 @dataclass(eq=False)
 class Result:
-    """A reduction: where its results go, and by which steps a dimension moves there."""
+    """A reduction and its results.
+
+    per      WHOLE, ROWS or COLUMNS: one result of all entries, one a row, one a column
+    strides  of the results, by dimension of the loop, in entries; 0 where it is reduced
+    """
 
     node: Value
-    place: str
+    per: str
     strides: tuple[int, ...]
 
 
@@ -78,7 +79,7 @@ class Form:
         self.loads: list[Operand] = []
         self.stores: dict[int, Operand] = {}
         self.results: list[Result] = []
-        self._known: dict[Any, Operand] = {}
+        self._known: dict[Hashable, Operand] = {}
         self._collect()
         self._arrange()
         self.lanes = self._lanes(target)
@@ -86,7 +87,7 @@ class Form:
     # What is read and written.
 
     def _collect(self) -> None:
-        if self.tiled or (self.group.product is not None and id(self.group.product) in self.inside):
+        if self.group.product is not None:
             self._collect_product()
         for node in self.nodes:
             for k, arg in enumerate(node.args):
@@ -109,8 +110,9 @@ class Form:
         self.loads.append(self.product)
 
     def _collect_argument(self, node: Value, k: int, arg: Value) -> None:
+        """An argument of a node: a literal, a number that is data, a node of this group, or an array."""
         number = constant_number(arg)
-        if number is not None and (arg.dtype.kind == "f" or abs(number) < EXACT):
+        if number is not None and (arg.dtype.kind == "f" or abs(number) < EXACT_BELOW):
             if arg.dtype.kind != "f" or number in PLAIN:
                 self.literals[id(node), k] = number
             else:
@@ -129,7 +131,7 @@ class Form:
 
     def _operand(
         self,
-        key: Any,
+        key: Hashable,
         access: Access | None,
         dtype: np.dtype,
         strides: tuple[int, ...] = (),
@@ -144,7 +146,7 @@ class Form:
         return self._known[key]
 
     def _spread(self, access: Access) -> tuple[int, ...]:
-        """The strides by part of the loop's space."""
+        """The strides of an access by part of the loop's space; 0 where it has no axis there."""
         axes, low = [], 1
         for d, stride in zip(reversed(access.shape), reversed(access.strides), strict=True):
             axes.append((low, low * d, stride))
@@ -156,26 +158,28 @@ class Form:
         return tuple(found)
 
     def _collect_result(self, node: Value) -> None:
+        """Where a reduction leaves its results: dense, over the dimensions that are not reduced."""
         reduced = self.group.reduced
         strides, step = [], 1
         for low, high in reversed(self.parts):
             kept = bool(reduced) and not _within(low, high, reduced)
             strides.append(step if kept else 0)
             step *= high // low if kept else 1
-        place = WHOLE if not reduced else (COLUMNS if self._last_kept() else ROWS)
-        self.results.append(Result(node, place, tuple(reversed(strides))))
+        per = WHOLE if not reduced else (COLUMNS if self._last_kept() else ROWS)
+        self.results.append(Result(node, per, tuple(reversed(strides))))
 
     def _last_kept(self) -> bool:
         return not (self.parts and _within(*self.parts[-1], self.group.reduced))
 
     @property
-    def tables(self) -> list[Operand | Result]:
+    def arrays(self) -> list[Operand | Result]:
         """All arrays in the order of the kernel's arguments."""
         return [*self.loads, *self.stores.values(), *self.results]
 
     # Which dimensions become rows and columns.
 
     def _arrange(self) -> None:
+        """The kind of the loops, and the parts that become their rows and columns."""
         reduced = [_within(low, high, self.group.reduced) for low, high in self.parts]
         everything = range(len(self.parts))
         if not self.group.reduced:
@@ -185,27 +189,27 @@ class Form:
         else:
             self.kind = "inner"
         outer = self.kind == "outer"
-        tables = self.tables
+        arrays = self.arrays
         extents = [high // low for low, high in self.parts]
         if self.tiled:
             wide = self.group.nodes[0].shape[1]
-            rows = _merge([i for i in everything if self.parts[i][1] > wide], extents, tables)
-            columns = _merge([i for i in everything if self.parts[i][1] <= wide], extents, tables)
+            rows = _merge([i for i in everything if self.parts[i][1] > wide], extents, arrays)
+            columns = _merge([i for i in everything if self.parts[i][1] <= wide], extents, arrays)
         elif self.kind == "map":
-            merged = _merge(list(everything), extents, tables)
+            merged = _merge(list(everything), extents, arrays)
             rows, columns = merged[:-1], merged[-1:]
         else:
-            rows = _merge([i for i in everything if reduced[i] == outer], extents, tables)
-            columns = _merge([i for i in everything if reduced[i] != outer], extents, tables)
+            rows = _merge([i for i in everything if reduced[i] == outer], extents, arrays)
+            columns = _merge([i for i in everything if reduced[i] != outer], extents, arrays)
         self.row_runs, self.column_runs = rows, columns
         self.rows = tuple(math.prod(extents[i] for i in run) for run in self.row_runs)
         self.columns = tuple(math.prod(extents[i] for i in run) for run in self.column_runs)
 
-    def row_strides(self, table: Operand | Result) -> tuple[int, ...]:
-        return tuple(table.strides[run[-1]] for run in self.row_runs)
+    def row_strides(self, array: Operand | Result) -> tuple[int, ...]:
+        return tuple(array.strides[run[-1]] for run in self.row_runs)
 
-    def column_strides(self, table: Operand | Result) -> tuple[int, ...]:
-        return tuple(table.strides[run[-1]] for run in self.column_runs)
+    def column_strides(self, array: Operand | Result) -> tuple[int, ...]:
+        return tuple(array.strides[run[-1]] for run in self.column_runs)
 
     def _lanes(self, target: Target) -> int:
         """Entries of one vector: as many of the widest type as fit a register; 1 where columns lie scattered."""
@@ -237,14 +241,16 @@ class Form:
             attrs = sorted((k, str(v)) for k, v in node.attrs.items()) if node.op.name == "astype" else ()
             facts.append((node.op.name, node.op.scalar.get("llvm"), DTYPES[node.dtype], tuple(attrs), tuple(args)))
         facts += [("store", position[i], DTYPES[o.dtype], self.stride_class(o)) for i, o in self.stores.items()]
-        facts += [("result", position[id(r.node)], r.place) for r in self.results]
+        facts += [("result", position[id(r.node)], r.per) for r in self.results]
         return "loop_" + hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
 
-    def stride_class(self, table: Operand) -> str:
-        """How a table moves: "uniform" (one number), "row" (one number a row), "line" (the same line of columns in all
-        rows), "unit" (columns side by side) or "any".
+    def stride_class(self, array: Operand) -> str:
+        """How an array is stepped through.
+
+        "uniform" (one number), "row" (one number a row), "line" (the same line of columns in all rows), "unit" (columns
+        side by side) or "any"
         """
-        rows, columns = self.row_strides(table), self.column_strides(table)
+        rows, columns = self.row_strides(array), self.column_strides(array)
         if len(columns) == 1 and columns[0] == 1:
             return "unit" if any(rows) else "line"
         if not any(columns):
@@ -270,15 +276,15 @@ def _counts_up(value: Value) -> bool:
     return bool((array == np.arange(value.size, dtype=array.dtype)).all())
 
 
-def _merge(dimensions: list[int], extents: list[int], tables: list[Any]) -> list[list[int]]:
-    """Neighbouring dimensions joined to runs wherever all tables step through them as through one."""
+def _merge(dimensions: list[int], extents: list[int], arrays: Sequence[Operand | Result]) -> list[list[int]]:
+    """Neighbouring dimensions joined to runs wherever all arrays are stepped through as if they were one."""
     runs: list[list[int]] = []
     for i in dimensions:
-        if runs and all(t.strides[runs[-1][-1]] == t.strides[i] * extents[i] for t in tables):
+        if runs and all(t.strides[runs[-1][-1]] == t.strides[i] * extents[i] for t in arrays):
             runs[-1].append(i)
         else:
             runs.append([i])
     return runs
 
 
-__all__ = ["COLUMNS", "ROWS", "WHOLE", "Form", "Operand", "Result"]
+__all__ = ["WHOLE", "Form", "Operand", "Result"]

@@ -30,7 +30,7 @@ ARGUMENTS = (
     "A", "a_row", "a_col", "B", "b_row", "b_col", "C", "c_row", "M", "N", "K", "batches",
     "a_batch", "b_batch", "c_batch", "epilogue", "epilogue_args", "rows", "columns", "row_blocks", "column_blocks",
 )  # fmt: skip
-_POINTERS = ("A", "B", "C", "epilogue", "epilogue_args")
+POINTERS = ("A", "B", "C", "epilogue", "epilogue_args")
 
 # Each was chosen by the times of about twenty shapes between 32 × 20 × 32 and 1024³.
 PANEL = 32768  # bytes of a piece of a panel of B: it stays in L1 for all tiles of a block; 65536 is up to 4 % slower
@@ -134,7 +134,7 @@ def gemm(dtype: np.dtype | str, target: Target) -> Kernel:
 
 def _arguments(f: Function) -> SimpleNamespace:
     """What args holds, by name."""
-    kinds = {name: "ptr" if name in _POINTERS else "i64" for name in ARGUMENTS}
+    kinds = {name: "ptr" if name in POINTERS else "i64" for name in ARGUMENTS}
     return SimpleNamespace(**{name: f.load(kinds[name], "%args", i) for i, name in enumerate(ARGUMENTS)})
 
 
@@ -147,7 +147,10 @@ def _finish_block(f: Function, t: Tiling, g: SimpleNamespace, b: Span, tile: str
 
 @dataclass
 class Span:
-    """The block of a unit: rows r0.. and columns c0.. of one matrix of the batch."""
+    """The block of a unit: `rows` rows from r0 and `columns` columns from c0 of one matrix of the batch.
+
+    grid  the number of the block of B that it reads, over all of the batch
+    """
 
     batch: Number
     grid: Number
@@ -158,7 +161,7 @@ class Span:
 
 
 def _span(f: Function, g: SimpleNamespace, unit: str) -> Span:
-    """Units run down the rows first, so that neighbours share a block of B.   grid: the number of that block of B"""
+    """Units run down the rows first, so that neighbours share a block of B."""
     grid, down = f.div(unit, g.row_blocks), f.rem(unit, g.row_blocks)
     batch, across = f.div(grid, g.column_blocks), f.rem(grid, g.column_blocks)
     r0, c0 = f.mul(down, g.rows), f.mul(across, g.columns)
@@ -170,6 +173,9 @@ def _round(f: Function, x: Number, multiple: int) -> Number:
 
 
 # Products of matrices.
+
+# Tiles of one height: (rows of each, how many, first row, address of A, elements of A from tile to tile).
+TileGroup = tuple[Number, Number, Number, str, Number]
 
 
 def _write_units(module: Module, t: Tiling) -> None:
@@ -291,18 +297,17 @@ def _tiles(
         panel(f.value(f"zext i1 {s.narrow} to i64"), B1, last_row, s.last, s.last_row)
 
 
-def _tile_groups(f: Function, t: Tiling, g: SimpleNamespace, b: Span, A: str, depth: Number) -> tuple[str, str, list]:
-    """(a_row, a_col, groups): the rows of a block as tall tiles, then tiles that are a row lower.
-
-    group  (rows of each tile, how many, first row, address of A, elements of A from tile to tile)
-    """
+def _tile_groups(
+    f: Function, t: Tiling, g: SimpleNamespace, b: Span, A: str, depth: Number
+) -> tuple[str, str, list[TileGroup]]:
+    """(a_row, a_col, groups): the rows of a block as tall tiles, then tiles that are a row lower."""
     count = f.div(f.add(b.rows, t.tall - 1), t.tall)
     height, more = f.div(b.rows, count), f.rem(b.rows, count)
     with f.when(g.packs_a):
         values = (A, g.a_col, depth, count, height, more, g.PA)
         f.call(f"{t.name}_pack_a", given(PACK_A, values))
     size, pitch = f.add(height, 1), f.mul(depth, packed_rows(t))
-    groups = []
+    groups: list[TileGroup] = []
     for rows, many, before in ((size, more, 0), (height, f.sub(count, more), more)):
         r0 = f.mul(before, size)
         there, here = f.at(g.PA, f.mul(before, pitch), t.element), f.at(A, f.mul(r0, g.a_row), t.element)

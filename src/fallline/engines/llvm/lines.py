@@ -17,7 +17,7 @@ UNIT_WORK = 16384  # entries of one unit: with fewer, handing work to another th
 
 
 class View(NamedTuple):
-    """A shape seen from one axis."""
+    """A shape seen from one axis: (outer, n, inner)."""
 
     outer: int
     n: int
@@ -33,7 +33,7 @@ class View(NamedTuple):
 
 
 def lines_per_unit(lines: int, work: int, together: int = 1) -> int:
-    """Lanes of one unit, when a line is `work` entries of work: a multiple of `together`."""
+    """How many lines are one unit, when each is `work` entries of work: a multiple of `together`, or all of them."""
     needed = -(-UNIT_WORK // max(1, work))
     return max(1, min(-(-needed // together) * together, lines))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,16 @@ import numpy as np
 from fallline.engines.llvm import scalars
 from fallline.engines.llvm.dtypes import memory_type, type_of
 from fallline.engines.llvm.emitter import Function, Module, Number, given, vector
+from fallline.engines.llvm.entries import Address, Argument
 from fallline.engines.llvm.form import WHOLE, Form, Operand, Result
 from fallline.engines.llvm.kernel import BLOCK, Kernel, entry
 from fallline.graph.value import Value
 from fallline.passes.fuse import REDUCTIONS
 
-HEAD = 4  # the first numbers of the arguments: rows, columns, and how many of each are one unit
-COMBINE = {"sum": "add", "max": "maximum"}
+HEAD = 4  # numbers at the head of the arguments: rows, columns, and how many of each are one unit
+COMBINE = {"sum": "add", "max": "maximum"}  # how a reduction joins two numbers
 ROWS_AT_ONCE = 4  # of an "outer" loop: as many sums run side by side, so that none waits for the one before
-SMALL_BODY = 6  # nodes up to which a body is written that many times
+SMALL_BODY = 6  # nodes of a body that is written so many times; with a longer one rows are taken one by one
 
 
 def loop_kernel(form: Form) -> Kernel:
@@ -28,14 +29,22 @@ def loop_kernel(form: Form) -> Kernel:
     return Kernel(name, lambda module: LoopWriter(form, module, name).write())
 
 
-def loop_arguments(form: Form, address: Any, row_step: int, column_step: int) -> list[int]:
-    """The numbers that the kernel reads, in its order.   address: operand or result -> address of its first entry"""
+def loop_arguments(
+    form: Form, address: Callable[[Operand | Result], Address], row_step: int, column_step: int
+) -> list[Argument]:
+    """What the kernel reads: extents, then the first entry and the strides of each array; strides in entries.
+
+    row_step, column_step  rows and columns of one unit;  a tiled form, which is called block by block, needs none
+    """
     rows, columns = math.prod(form.rows), math.prod(form.columns)
-    numbers = [rows, columns, row_step, column_step, *form.rows, *form.columns]
-    for table in form.tables:
-        first = table.offset if isinstance(table, Operand) and table.role == "index" else address(table)
-        numbers += [first, *form.row_strides(table), *form.column_strides(table)]
-    return numbers
+    arguments: list[Argument] = [rows, columns, row_step, column_step, *form.rows, *form.columns]
+    for array in form.arrays:
+        if isinstance(array, Operand) and array.role in ("index", "tile"):
+            arguments.append(array.offset)  # of a tile 0: its address comes with each call
+        else:
+            arguments.append(address(array))
+        arguments += [*form.row_strides(array), *form.column_strides(array)]
+    return arguments
 
 
 class LoopWriter:
@@ -70,17 +79,17 @@ class LoopWriter:
         self.f.finish()
 
     def _read_arguments(self) -> None:
-        """Addresses and strides of every table, and the numbers that are the same everywhere."""
+        """Addresses and strides of every array, and the numbers that are the same everywhere."""
         f, at = self.f, HEAD
         self.extents = [f.load("i64", "%args", at + k) for k in range(self.n_rows + self.n_columns)]
         at += self.n_rows + self.n_columns
         self.first: dict[int, str] = {}
         self.steps: dict[int, list[str]] = {}
         self.uniform: dict[int, str] = {}
-        for table in self.form.tables:
-            counted = isinstance(table, Operand) and table.role == "index"
-            self.first[id(table)] = f.load("i64" if counted else "ptr", "%args", at)
-            self.steps[id(table)] = [f.load("i64", "%args", at + 1 + k) for k in range(self.n_rows + self.n_columns)]
+        for array in self.form.arrays:
+            counted = isinstance(array, Operand) and array.role == "index"
+            self.first[id(array)] = f.load("i64" if counted else "ptr", "%args", at)
+            self.steps[id(array)] = [f.load("i64", "%args", at + 1 + k) for k in range(self.n_rows + self.n_columns)]
             at += 1 + self.n_rows + self.n_columns
         for load in self.form.loads:
             if load.role == "load" and self.form.stride_class(load) == "uniform":
@@ -90,7 +99,7 @@ class LoopWriter:
 
     def _map(self) -> None:
         """All entries; reductions are whole ones and carried through both loops."""
-        totals = [r for r in self.form.results if r.place == WHOLE]
+        totals = [r for r in self.form.results if r.per == WHOLE]
         kinds = [self._kind(r.node.dtype) for r in totals]
         carried = [(k, self._identity(r.node)) for k, r in zip(kinds, totals, strict=True)]
 
@@ -98,7 +107,7 @@ class LoopWriter:
             lines = self._row(r)
             return self._through_columns(
                 lambda c, mask, *acc: self._point(r, lines, c, mask, dict(zip(map(id, totals), acc, strict=True))),
-                totals, list(zip(kinds, sums, strict=True)),
+                list(zip(kinds, sums, strict=True)),
             )  # fmt: skip
 
         sums = self.f.loop("%r1", row, start="%r0", carried=carried)
@@ -114,7 +123,7 @@ class LoopWriter:
             lines = self._row(r)
             sums = self._through_columns(
                 lambda c, mask, *acc: self._point(r, lines, c, mask, dict(zip(map(id, results), acc, strict=True))),
-                results, [(k, self._identity(x.node)) for k, x in zip(kinds, results, strict=True)],
+                [(k, self._identity(x.node)) for k, x in zip(kinds, results, strict=True)],
             )  # fmt: skip
             for result, total in zip(results, sums, strict=True):
                 place = self._moved(result, self._indices(r, row=True), row=True)
@@ -123,7 +132,7 @@ class LoopWriter:
         self.f.loop("%r1", row, start="%r0")
 
     def _outer(self) -> None:
-        """One result for each column; rows are taken several at once."""
+        """One result for each column; rows are taken several at once where the body is small."""
         results = self.form.results
         several = ROWS_AT_ONCE if len(self.form.nodes) <= SMALL_BODY else 1
 
@@ -139,7 +148,7 @@ class LoopWriter:
                 )
             return []
 
-        self._through_columns(columns, [], [])
+        self._through_columns(columns, [])
 
     def _down(self, c: Number, mask: str | None, several: int) -> list[str]:
         """The reductions of one vector of columns over the rows r0 … r1."""
@@ -168,7 +177,7 @@ class LoopWriter:
             parts = [[self._combine(x.node, a, b) for x, a, b in zip(results, *pair, strict=True)] for pair in halves]
         return f.loop("%r1", row, start=even, carried=list(zip(kinds, parts[0], strict=True)))
 
-    def _through_columns(self, body: Any, results: Sequence[Result], carried: list[tuple[str, str]]) -> list[str]:
+    def _through_columns(self, body: Callable[..., Sequence[str]], carried: list[tuple[str, str]]) -> list[str]:
         """body(c, mask, *sums) for each vector of columns c0 … c1; the last, short one under a mask."""
         f = self.f
         if self.lanes == 1:
@@ -229,33 +238,33 @@ class LoopWriter:
     def _store_node(
         self, node: Value, registers: dict[int, str], lines: dict[int, Any], c: Number, mask: str | None
     ) -> None:
-        table = self.form.stores.get(id(node))
-        if table is not None:
-            place = self.f.at(lines[id(table)], self._column_offset(table, c), self._memory(node.dtype))
+        array = self.form.stores.get(id(node))
+        if array is not None:
+            place = self.f.at(lines[id(array)], self._column_offset(array, c), self._memory(node.dtype))
             self._store(node.dtype, registers[id(node)], place, mask)
 
-    # Tables.
+    # Arrays.
 
     def _row(self, r: Number) -> dict[int, Any]:
-        """Where row r of each table begins, and the numbers that belong to the whole row."""
+        """Where row r of each array begins, and the numbers that belong to the whole row."""
         f, found = self.f, dict[int, Any]()
         index = self._indices(r, row=True)
-        for table in (*self.form.loads, *self.form.stores.values()):
-            if table.role == "tile":
-                found[id(table)] = f.at("%tile", f.mul(r, "%ld"), self._memory(table.dtype))
+        for array in (*self.form.loads, *self.form.stores.values()):
+            if array.role == "tile":
+                found[id(array)] = f.at("%tile", f.mul(r, "%ld"), self._memory(array.dtype))
                 continue
-            kind = self.form.stride_class(table)
-            if kind == "uniform" and table.role == "load":
+            kind = self.form.stride_class(array)
+            if kind == "uniform" and array.role == "load":
                 continue
-            moved = 0 if kind == "line" else self._moved(table, index, row=True)
-            if table.role == "index":
-                found[id(table)] = f.add(self.first[id(table)], moved)
+            moved = 0 if kind == "line" else self._moved(array, index, row=True)
+            if array.role == "index":
+                found[id(array)] = f.add(self.first[id(array)], moved)
                 continue
-            start = f.at(self.first[id(table)], moved, self._memory(table.dtype))
-            if kind == "row" and table.role == "load":
-                found[id(table)] = self._spread(table.dtype, self._load_one(table.dtype, start, 0))
+            start = f.at(self.first[id(array)], moved, self._memory(array.dtype))
+            if kind == "row" and array.role == "load":
+                found[id(array)] = self._spread(array.dtype, self._load_one(array.dtype, start, 0))
             else:
-                found[id(table)] = start
+                found[id(array)] = start
         return found
 
     def _indices(self, flat: Number, row: bool) -> list[Number]:
@@ -270,56 +279,57 @@ class LoopWriter:
             flat = f.div(flat, extent)
         return [flat, *reversed(found)]
 
-    def _moved(self, table: Operand | Result, index: list[Number], row: bool) -> Number:
-        steps = self.steps[id(table)][: self.n_rows] if row else self.steps[id(table)][self.n_rows :]
+    def _moved(self, array: Operand | Result, index: list[Number], row: bool) -> Number:
+        """Entries from the first one of an array to that of an index, along its rows or columns."""
+        steps = self.steps[id(array)][: self.n_rows] if row else self.steps[id(array)][self.n_rows :]
         total: Number = 0
         for i, step in zip(index, steps, strict=True):
             total = self.f.add(total, self.f.mul(i, step))
         return total
 
-    def _column_offset(self, table: Operand, c: Number) -> Number:
-        if table.role == "tile" or self.form.stride_class(table) in ("unit", "line"):
+    def _column_offset(self, array: Operand, c: Number) -> Number:
+        if array.role == "tile" or self.form.stride_class(array) in ("unit", "line"):
             return c
-        return self._moved(table, self._indices(c, row=False), row=False)
+        return self._moved(array, self._indices(c, row=False), row=False)
 
-    def _load(self, table: Operand, r: Number, lines: dict[int, Any], c: Number, mask: str | None) -> str:
+    def _load(self, array: Operand, r: Number, lines: dict[int, Any], c: Number, mask: str | None) -> str:
         """The entries of one vector."""
-        f, kind = self.f, self.form.stride_class(table)
-        if table.role == "index":
-            return self._count(table, lines, c)
-        if id(table) in self.uniform:
-            return self.uniform[id(table)]
-        if kind == "row" and table.role == "load":
-            return lines[id(table)]
-        memory = self._memory(table.dtype)
+        f, kind = self.f, self.form.stride_class(array)
+        if array.role == "index":
+            return self._count(array, lines, c)
+        if id(array) in self.uniform:
+            return self.uniform[id(array)]
+        if kind == "row" and array.role == "load":
+            return lines[id(array)]
+        memory = self._memory(array.dtype)
         if self.lanes == 1:
-            return self._load_one(table.dtype, lines[id(table)], self._column_offset(table, c))
-        if table.role == "tile" or kind in ("unit", "line"):
-            place, wide = f.at(lines[id(table)], c, memory), vector(memory, self.lanes)
+            return self._load_one(array.dtype, lines[id(array)], self._column_offset(array, c))
+        if array.role == "tile" or kind in ("unit", "line"):
+            place, wide = f.at(lines[id(array)], c, memory), vector(memory, self.lanes)
             found = f.load(wide, place) if mask is None else f.load_masked(wide, place, mask)
-            return self._entered(table.dtype, found)
-        return self._gather(table, lines, c, mask)
+            return self._entered(array.dtype, found)
+        return self._gather(array, lines, c, mask)
 
-    def _gather(self, table: Operand, lines: dict[int, Any], c: Number, mask: str | None) -> str:
+    def _gather(self, array: Operand, lines: dict[int, Any], c: Number, mask: str | None) -> str:
         """Entries that do not lie side by side, one by one."""
-        f, memory = self.f, self._memory(table.dtype)
+        f, memory = self.f, self._memory(array.dtype)
         wide, found = vector(memory, self.lanes), "poison"
         last = f.sub("%c1", 1)
         for lane in range(self.lanes):
             at = f.add(c, lane)
-            offset = self._column_offset(table, at if mask is None else f.min(at, last))
-            one = f.load(memory, lines[id(table)], offset)
+            offset = self._column_offset(array, at if mask is None else f.min(at, last))
+            one = f.load(memory, lines[id(array)], offset)
             found = f.value(f"insertelement {wide} {found}, {memory} {one}, i64 {lane}")
-        return self._entered(table.dtype, found)
+        return self._entered(array.dtype, found)
 
-    def _count(self, table: Operand, lines: dict[int, Any], c: Number) -> str:
+    def _count(self, array: Operand, lines: dict[int, Any], c: Number) -> str:
         """Entries that count up: the number of the first one, plus 0, 1, 2 … times the step between columns."""
-        f, element = self.f, self._memory(table.dtype)
-        first = f.add(lines[id(table)], self._moved(table, self._indices(c, row=False), row=False))
+        f, element = self.f, self._memory(array.dtype)
+        first = f.add(lines[id(array)], self._moved(array, self._indices(c, row=False), row=False))
         narrow = first if element == "i64" else f.value(f"trunc i64 {first} to {element}")
         if self.lanes == 1:
             return str(narrow)
-        step = self.steps[id(table)][self.n_rows] if self.n_columns else "0"
+        step = self.steps[id(array)][self.n_rows] if self.n_columns else "0"
         small = step if element == "i64" else f.value(f"trunc i64 {step} to {element}")
         kind = vector(element, self.lanes)
         ramp = "<" + ", ".join(f"{element} {i}" for i in range(self.lanes)) + ">"
@@ -335,6 +345,7 @@ class LoopWriter:
         return type_of(dtype, self.lanes)
 
     def _entered(self, dtype: np.dtype, found: str, lanes: int | None = None) -> str:
+        """What was loaded, as a register."""
         if dtype.kind != "b":
             return found
         wide = vector("i8", lanes or self.lanes)

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from fallline.graph.value import Value
 from fallline.passes.fuse import REDUCTIONS, Fusion, Group
 
@@ -69,6 +67,8 @@ def plan_places(fusion: Fusion, donate: Mapping[int, int], unfused: set[int]) ->
 
 
 class _Planner:
+    """Goes through the groups in order: takes places for what each writes, and frees those of what it reads last."""
+
     def __init__(self, fusion: Fusion, donate: Mapping[int, int], unfused: set[int]):
         self.fusion, self.donate, self.unfused = fusion, donate, unfused
         self.places = Places()
@@ -86,14 +86,14 @@ class _Planner:
         pinned = {id(self.fusion.access[id(v)].root) for v in program.outputs}
         self._donate(pinned)
         for group in self.fusion.groups:
-            made = written_by(group, id(group) in self.unfused)
-            for node in made:
+            for node in written_by(group, id(group) in self.unfused):
                 if id(node) not in self.places.alias:
-                    self.places.offset[id(node)] = self._take(_rounded(node.spec.nbytes))
+                    self.places.offset[id(node)] = self._take(in_lines(node.spec.nbytes))
             self._release(group, pinned)
         return self.places
 
     def _donate(self, pinned: set[int]) -> None:
+        """Which outputs overwrite their inputs; the others are copied at the end.   pinned: ids of roots of outputs"""
         program, taken = self.fusion.program, set()
         for out, into in self.donate.items():
             node, target = program.outputs[out], program.inputs[into]
@@ -120,6 +120,7 @@ class _Planner:
         return all(r.node is not home.product and self.fusion.reading(r.node, r.argument).dense for r in readers)
 
     def _take(self, nbytes: int) -> int:
+        """The offset of the smallest free place that is large enough, unless it is far too large; else a new one."""
         best = bisect_left(self.free, (nbytes, 0))
         if best < len(self.free) and self.free[best][0] <= 2 * nbytes + 4096:
             return self.free.pop(best)[1]
@@ -128,22 +129,17 @@ class _Planner:
         return offset
 
     def _release(self, group: Group, pinned: set[int]) -> None:
+        """Frees the places of arrays that nobody reads after this group, or at all."""
         for root in [readers[0].root for readers in self.reads[group.number].values()]:
             offset = self.places.offset.get(id(root))
             if offset is not None and self.last[id(root)] == group.number and id(root) not in pinned:
-                insort(self.free, (_rounded(root.spec.nbytes), offset))
+                insort(self.free, (in_lines(root.spec.nbytes), offset))
         for node in written_by(group, id(group) in self.unfused):
             unread = id(node) not in self.last and id(node) not in pinned and id(node) in self.places.offset
             if unread:
-                insort(self.free, (_rounded(node.spec.nbytes), self.places.offset[id(node)]))
+                insort(self.free, (in_lines(node.spec.nbytes), self.places.offset[id(node)]))
 
 
-def _rounded(nbytes: int) -> int:
+def in_lines(nbytes: int) -> int:
+    """Bytes of the cache lines, at least one, that so many bytes take."""
     return -(-max(nbytes, 1) // LINE) * LINE
-
-
-def aligned(nbytes: int) -> np.ndarray:
-    """Zeroed bytes that begin at a cache line."""
-    raw = np.zeros(nbytes + LINE, np.uint8)
-    start = -raw.ctypes.data % LINE
-    return raw[start : start + nbytes]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from fallline.engines.llvm.emitter import Function, Module, Number, vector
 from fallline.engines.llvm.kernel import Kernel, entry
+from fallline.engines.llvm.memory import LINE
 
 UNIT_BYTES = 1 << 16  # of one unit of a copy
-LINE = 64  # bytes of a cache line
 
 # How far ahead of the copy rows are asked for, in rows and at most so many bytes of them. 256 random rows of 400 bytes
 # of a table of 200 MB take 10 µs so, 13 without; 128 rows of 3 KB are fastest at 4 to 8 rows ahead.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fallline.engines.llvm import amx, gemm
+from fallline.engines.llvm.entries import Argument
+from fallline.engines.llvm.gemm import Blocks
 from fallline.engines.llvm.kernel import Kernel
 from fallline.engines.llvm.target import Target
 from fallline.graph.value import Value
@@ -16,13 +18,12 @@ from fallline.passes.access import Access
 class ProductPlan(NamedTuple):
     """A product of stacks of matrices.
 
-    batches        how many products;  batch_strides  from one to the next, of both factors and the result, in entries
+    arguments  of the kernel, by their names in `gemm.ARGUMENTS`: all but addresses
     """
 
     kernel: Kernel
-    blocks: Any
-    batches: int
-    batch_strides: tuple[int, int, int]
+    blocks: Blocks
+    arguments: dict[str, Argument]
 
 
 class Products:
@@ -32,27 +33,26 @@ class Products:
         self.target, self.precision = target, precision
 
     def plan(self, product: Value, left: Access, right: Access) -> ProductPlan:
-        rows, columns = product.shape[-2:]
-        inner, batches = left.shape[-1], math.prod(product.shape[:-2])
-        strides = _batch_stride(left), _batch_stride(right), rows * columns
+        """How a matmul is computed from factors that are reached so; their stacks have even steps (`batch_step`)."""
+        M, N, K, batches = *product.shape[-2:], left.shape[-1], math.prod(product.shape[:-2])
         if self.precision != "float32" and product.dtype.itemsize == 4:
-            blocks = amx.plan(rows, columns, inner, batches, 2 if self.precision == "bf16x3" else 1)
-            return ProductPlan(amx.gemm(self.precision), blocks, batches, strides)
-        blocks = gemm.plan(rows, columns, inner, batches, product.dtype.itemsize, self.target)
-        return ProductPlan(gemm.gemm(product.dtype, self.target), blocks, batches, strides)
+            blocks = amx.plan(M, N, K, batches, amx.PARTS[self.precision])
+            kernel = amx.gemm(self.precision)
+        else:
+            blocks = gemm.plan(M, N, K, batches, product.dtype.itemsize, self.target)
+            kernel = gemm.gemm(product.dtype, self.target)
+        (a_row, a_col), (b_row, b_col) = left.strides[-2:], right.strides[-2:]
+        arguments: dict[str, Argument] = {
+            "a_row": a_row, "a_col": a_col, "b_row": b_row, "b_col": b_col, "c_row": N, "M": M, "N": N, "K": K,
+            "batches": batches, "a_batch": batch_step(left) or 0, "b_batch": batch_step(right) or 0, "c_batch": M * N,
+            "rows": blocks.rows, "columns": blocks.columns, "row_blocks": blocks.row_blocks,
+            "column_blocks": blocks.column_blocks,
+        }  # fmt: skip
+        return ProductPlan(kernel, blocks, arguments)
 
 
-def even_batches(access: Access) -> bool:
-    """Whether the matrices of a stack follow each other in even steps."""
-    return _batch_run(access) is not None
-
-
-def _batch_stride(access: Access) -> int:
-    return _batch_run(access) or 0
-
-
-def _batch_run(access: Access) -> int | None:
-    """The step from one matrix of a stack to the next, over all leading axes; None where there is no such step."""
+def batch_step(access: Access) -> int | None:
+    """Entries from one matrix of a stack to the next, over all leading axes; None where there is no such even step."""
     lead = [(d, s) for d, s in zip(access.shape[:-2], access.strides[:-2], strict=True) if d > 1]
     for outer, inner in pairwise(lead):
         if outer[1] != inner[0] * inner[1]:

@@ -11,13 +11,13 @@ from dataclasses import replace
 from fallline.engines.engine import EXACT
 from fallline.engines.llvm.bound import NativeProgram
 from fallline.engines.llvm.clock import Clock
+from fallline.engines.llvm.coverage import reason_not_native
 from fallline.engines.llvm.engine import LlvmEngine, NativeCall, NativeLoop
+from fallline.engines.llvm.entries import Address, Entry, FunctionOf
 from fallline.engines.llvm.form import WHOLE, Form, Operand
 from fallline.engines.llvm.loader import BUILDS, Builds
-from fallline.engines.llvm.memory import SKEW, written_by
-from fallline.engines.llvm.table import Address, Entry, FunctionOf, reason_not_native
+from fallline.engines.llvm.memory import SKEW, in_lines, written_by
 from fallline.engines.llvm.target import Target
-from fallline.engines.llvm.team import cores, thread_counts
 from fallline.engines.report import (
     OWN_DTYPE,
     CallFacts,
@@ -82,16 +82,15 @@ def _precision_words(engine: LlvmEngine) -> str:
 
 
 def _threads_words(engine: LlvmEngine) -> str:
-    counts = [engine.threads] if engine.threads else thread_counts(cores())
+    counts = engine.thread_candidates
     return str(counts[0]) if len(counts) == 1 else f"{' or '.join(map(str, counts))}, whichever is fastest"
 
 
 def _memory(bound: NativeProgram) -> MemoryFacts:
     fusion, places, table = bound.fusion, bound.places, bound.table
-    unfused = {id(g) for g in fusion.groups if g.kind == "matmul" and len(g.nodes) > 1 and id(g) not in table.tiled}
-    written = [n for g in fusion.groups for n in written_by(g, id(g) in unfused) if id(n) in places.offset]
+    written = [n for g in fusion.groups for n in written_by(g, id(g) in bound.unfused) if id(n) in places.offset]
     extra = table.nbytes - places.nbytes  # partial sums and dense copies, which share nothing
-    separate = sum(-(-max(n.spec.nbytes, 1) // 64) * 64 + SKEW for n in written)
+    separate = sum(in_lines(n.spec.nbytes) + SKEW for n in written)
     own = sum(node.spec.nbytes for node in bound.program.calls if id(node) in fusion.home)
     shared = len({places.offset[id(n)] for n in written})
     return MemoryFacts(len(written), shared, table.nbytes, separate + extra, own, len(bound.state))
@@ -150,7 +149,7 @@ class _Reader:
         """A batch's rows, what differs from step to step, or a record."""
         carry, program = self.sample.carry or 0, self.bound.program
         arrays = [a.array for a in entry.arguments if isinstance(a, Address)]
-        kinds = {array[0]: array[1] for array in arrays if isinstance(array, tuple) and len(array) == 2}
+        kinds = {array[0]: array[1] for array in arrays if len(array) == 2}
         if "table" in kinds:
             value = program.inputs[carry + self.sample.scan + kinds["table"]]
             extra, purpose = 8 * value.shape[0], "take the batch's rows"
@@ -223,7 +222,7 @@ class _Reader:
     def _joined(self, entry: Entry, group: Group, number: int) -> CallFacts:
         """The sums that the units of the call before have left, added up."""
         form = self.table.tiled.get(id(group)) or Form(group, self.fusion, self.bound.target)
-        whole = {id(r.node) for r in form.results if r.place == WHOLE}
+        whole = {id(r.node) for r in form.results if r.per == WHOLE}
         node = [n for n in group.nodes if id(n) in whole][number]
         units = self._parted[id(group)]
         size = node.dtype.itemsize
@@ -247,7 +246,7 @@ class _Reader:
 
         read = sum(entries(o) * o.dtype.itemsize for o in form.loads if o.role == "load")
         written = sum(entries(o) * o.dtype.itemsize for o in form.stores.values())
-        sums = ((r.node, units if r.place == WHOLE else r.node.size) for r in form.results)
+        sums = ((r.node, units if r.per == WHOLE else r.node.size) for r in form.results)
         return read, written + sum(n * node.dtype.itemsize for node, n in sums)
 
 

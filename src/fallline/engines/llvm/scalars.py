@@ -74,7 +74,7 @@ def rule_of(op: Op) -> str:
 def supports(op_name: str, dtypes: Sequence[np.dtype], result: np.dtype) -> bool:
     """Whether `emit` takes the op, or rule, on these dtypes."""
     rule = RULES.get(_resolved(op_name))
-    if rule is None or len(dtypes) != rule.arity or not HELD >= {*dtypes, result}:
+    if rule is None or len(dtypes) != rule.arity or not {*dtypes, result} <= HELD:
         return False
     if rule.write is _select:
         return dtypes[0].kind == "b" and dtypes[1] == dtypes[2] == result
@@ -93,8 +93,8 @@ def emit(
 ) -> str:
     """Writes an op, or the rule of that name, and returns the register of its result.
 
-    args  registers or literals of the types `type_of(dtype, lanes)`;  what an op does beyond its name (astype) stands in
-          the dtypes
+    args    registers or literals of the types `type_of(dtype, lanes)`
+    dtypes  of the arguments; with the result's they say all that an op does beyond its name, such as astype
     """
     operands = Operands(f, list(args), dtypes[-1], result, type_of(dtypes[-1], lanes), lanes)
     return RULES[_resolved(op_name)].write(operands)

@@ -4,78 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fallline.engines.llvm import scalars
 from fallline.engines.llvm.calls import plan_call
+from fallline.engines.llvm.entries import Address, Argument, Entry, FunctionOf, Key
 from fallline.engines.llvm.form import WHOLE, Form, Operand, Result
+from fallline.engines.llvm.gemm import ARGUMENTS
 from fallline.engines.llvm.kernel import Kernel
+from fallline.engines.llvm.lines import UNIT_WORK
 from fallline.engines.llvm.loops import loop_arguments, loop_kernel
-from fallline.engines.llvm.memory import Places
-from fallline.engines.llvm.products import Products, even_batches
+from fallline.engines.llvm.memory import LINE, Places
+from fallline.engines.llvm.products import Products, batch_step
 from fallline.engines.llvm.target import Target
 from fallline.graph.op import OPS, as_value
 from fallline.graph.program import Program
 from fallline.graph.value import Value
 from fallline.passes.access import Access, row_major, whole
-from fallline.passes.fuse import REDUCTIONS, Fusion, Group, cuts_of, is_elementwise
+from fallline.passes.fuse import Fusion, Group, cuts_of
 
-UNIT = 16384  # entries of a loop that are one unit of work for a thread
-NARROW = 64  # columns that a unit of a sum over rows has at least
-
-
-Key = tuple[Any, ...]  # what an array is known by
-
-
-class Address(NamedTuple):
-    """A place in an array that is only known when a program is bound.
-
-    array   ("input", k), ("constant", id of the node), ("block", offset), ("number", dtype and number), ("fault",) …
-    offset  bytes behind its start
-    """
-
-    array: Key
-    offset: int = 0
-
-
-class FunctionOf(NamedTuple):
-    """The address of a kernel's code."""
-
-    kernel: str
-
-
-@dataclass(eq=False)
-class Entry:
-    """One call of a kernel.
-
-    kernel     name;  arguments  numbers, Addresses, and FunctionOf
-    units      parts into which its work is cut;  scratch  bytes that each thread needs
-    reads, writes  the arrays, for the barriers
-    group      what it belongs to;  node  the node that NumPy has to compute here, instead of a kernel
-    flops      additions and multiplications of products
-    """
-
-    kernel: str
-    arguments: list[Any]
-    units: int = 1
-    scratch: int = 0
-    reads: set[Key] = field(default_factory=set)
-    writes: set[Key] = field(default_factory=set)
-    group: Group | None = None
-    node: Value | None = None
-    flops: int = 0
-    barrier: bool = False
+NARROW = 64  # columns that a unit of a sum over rows has at least, if there are so many: a multiple of all vectors
 
 
 class Table:
     """The entries of a program, the kernels that they call, and what must lie where.
 
-    extra     bytes behind the planned block, for partial results and dense copies
-    numbers   the constants that kernels read as data: (dtype, number)
-    faults    nodes that look up by index, by the place of their fault word
+    tiled    by id of a matmul group, the loops that run on blocks of its product (`tiled_forms`)
+    kernels  by name
+    nbytes   of the block: the planned one, and behind it partial results and dense copies
+    numbers  the constants that kernels read as data, (dtype, number), 8 bytes each
+    faults   nodes that look up by index, in the order of their fault words
     """
 
     def __init__(self, fusion: Fusion, places: Places, target: Target, products: Products, tiled: Mapping[int, Form]):
@@ -106,19 +65,18 @@ class Table:
 
     def new_place(self, nbytes: int) -> Address:
         """More room behind the planned block."""
-        start = -(-self.nbytes // 64) * 64
+        start = -(-self.nbytes // LINE) * LINE
         self.nbytes = start + max(nbytes, 1)
         return Address(("block", start))
 
-    def _address(self, table: Operand | Result) -> Any:
-        if isinstance(table, Result):
-            return self._targets[id(table.node)]
-        if table.role == "tile":
-            return 0
-        if table.value is None:
-            return self._number(table)
-        start = self.place(table.value)
-        return Address(start.array, start.offset + table.offset * table.dtype.itemsize)
+    def _address(self, array: Operand | Result) -> Address:
+        """Where the first entry of an operand, or of the results of a reduction, lies."""
+        if isinstance(array, Result):
+            return self._targets[id(array.node)]
+        if array.value is None:
+            return self._number(array)
+        start = self.place(array.value)
+        return Address(start.array, start.offset + array.offset * array.dtype.itemsize)
 
     def _number(self, operand: Operand) -> Address:
         key = operand.dtype, operand.number
@@ -128,12 +86,10 @@ class Table:
 
     # Entries.
 
-    def add(self, kernel: Kernel, arguments: list[Any], **facts: Any) -> Entry:
-        """One more call; what it reads and writes follows from the facts."""
+    def add(self, kernel: Kernel, arguments: list[Argument], **facts: Any) -> None:
+        """One more call.   facts: the other fields of its `Entry`"""
         self.kernels[kernel.name] = kernel
-        entry = Entry(kernel.name, arguments, **facts)
-        self.entries.append(entry)
-        return entry
+        self.entries.append(Entry(kernel.name, arguments, **facts))
 
     def _add_loop(self, group: Group) -> None:
         self.add_form(Form(group, self.fusion, self.target), group)
@@ -153,10 +109,10 @@ class Table:
     def _steps(form: Form, rows: int, columns: int) -> tuple[int, int]:
         """Rows and columns of one unit."""
         if form.kind == "outer":
-            return max(1, rows), min(max(1, columns), max(NARROW, UNIT // max(1, rows) // NARROW * NARROW))
-        if form.kind == "inner" or columns <= UNIT:
-            return max(1, min(rows, UNIT // max(1, columns))), max(1, columns)
-        return 1, UNIT
+            return max(1, rows), min(max(1, columns), max(NARROW, UNIT_WORK // max(1, rows) // NARROW * NARROW))
+        if form.kind == "inner" or columns <= UNIT_WORK:
+            return max(1, min(rows, UNIT_WORK // max(1, columns))), max(1, columns)
+        return 1, UNIT_WORK
 
     def _aim(self, form: Form, units: int) -> dict[int, Address]:
         """Where results go: to their arrays, or to one number a unit where those of all units are to be joined."""
@@ -164,7 +120,7 @@ class Table:
         for result in form.results:
             node = result.node
             self._targets[id(node)] = self.place(node)
-            if result.place == WHOLE and units > 1:
+            if result.per == WHOLE and units > 1:
                 partial[id(node)] = self._targets[id(node)] = self.new_place(units * node.dtype.itemsize)
         return partial
 
@@ -185,12 +141,14 @@ class Table:
         self.add(loop_kernel(form), arguments, group=group, **self._traffic(form))
         self._places = before
 
-    def _traffic(self, form: Form) -> dict[str, Any]:
+    def _traffic(self, form: Form) -> dict[str, set[Key]]:
+        """The arrays that loops read and write, as fields of an `Entry`."""
         reads = {self._address(o).array for o in form.loads if o.role == "load"}
         writes = {self._address(o).array for o in form.stores.values()} | {self._address(r).array for r in form.results}
         return {"reads": reads, "writes": writes}
 
     def _add_matmul(self, group: Group) -> None:
+        """A product with its epilogue: in the same call where there is a tiled form, else in loops behind it."""
         product, nodes = group.nodes[0], group.nodes[1:]
         form = self.tiled.get(id(group))
         self._add_product(product, group, form)
@@ -199,37 +157,32 @@ class Table:
 
     def _add_product(self, product: Value, group: Group, form: Form | None) -> None:
         """A product, stored, or handed on block by block to the loops of a form."""
-        (left, first), (right, second) = (self._factor(a, group) for a in product.args)
+        (left, A), (right, B) = (self._factor(a, group) for a in product.args)
         plan = self.products.plan(product, left, right)
-        arguments: list[Any] = [first, *left.strides[-2:], second, *right.strides[-2:], *[0] * 15]
-        rows, columns = product.shape[-2:]
-        arguments[7:12] = [columns, rows, columns, left.shape[-1], plan.batches]
-        arguments[12:15] = plan.batch_strides
-        arguments[17:21] = plan.blocks.rows, plan.blocks.columns, plan.blocks.row_blocks, plan.blocks.column_blocks
-        reads: set[Key] = {first.array, second.array}
-        writes: set[Key] = set()
+        reads, writes = {A.array, B.array}, set[Key]()
         partial: dict[int, Address] = {}
+        goal: dict[str, Argument] = {}
         if form is None:
-            arguments[6] = self.place(product)
-            writes.add(arguments[6].array)
+            goal["C"] = self.place(product)
+            writes.add(self.place(product).array)
         else:
             kernel = loop_kernel(form)
             self.kernels[kernel.name] = kernel
             self._targets = {}
             partial = self._aim(form, plan.blocks.units)
-            arguments[15] = FunctionOf(kernel.name)
-            arguments[16] = loop_arguments(form, self._address, 0, 0)
+            goal["epilogue"] = FunctionOf(kernel.name)
+            goal["epilogue_args"] = loop_arguments(form, self._address, 0, 0)
             traffic = self._traffic(form)
             reads, writes = reads | traffic["reads"], writes | traffic["writes"]
-        flops = 2 * product.size * left.shape[-1]
-        self.add(plan.kernel, arguments, units=plan.blocks.units, scratch=plan.blocks.scratch_bytes, reads=reads,
-                 writes=writes, group=group, flops=flops)  # fmt: skip
+        values = {**plan.arguments, "A": A, "B": B, **goal}
+        self.add(plan.kernel, [values.get(name, 0) for name in ARGUMENTS], units=plan.blocks.units,
+                 scratch=plan.blocks.scratch_bytes, reads=reads, writes=writes, group=group)  # fmt: skip
         self._finish_partial(partial, plan.blocks.units, group)
 
     def _factor(self, value: Value, group: Group) -> tuple[Access, Address]:
-        """How a factor is reached; copied where the matrices of a stack do not follow each other evenly."""
+        """How a factor is reached, and where; copied where the matrices of a stack do not follow each other evenly."""
         access = self.fusion.access[id(value)]
-        if not even_batches(access):
+        if batch_step(access) is None:
             place = self._dense(value, group)
             return whole(value), place
         start = self.place(access.root)
@@ -274,17 +227,18 @@ class Table:
         return copy
 
     def _add_call(self, group: Group) -> None:
+        """An op that is neither a loop nor a product, by a kernel of its own or by NumPy."""
         node = group.nodes[0]
-        found = plan_call(node) if node.size else None
-        if found is None:
+        plan = plan_call(node) if node.size else None
+        if plan is None:
             self._add_fallback(node, group)
             return
         sources = [self._dense(a, group) for a in node.args]
-        arguments: list[Any] = [self.place(node), *sources, *found.extents]
-        if found.faults:
+        arguments: list[Argument] = [self.place(node), *sources, *plan.extents]
+        if plan.faults:
             arguments.append(Address(("faults",), 8 * len(self.faults)))
             self.faults.append(node)
-        self.add(found.kernel, arguments, units=found.units, scratch=found.scratch_bytes, group=group,
+        self.add(plan.kernel, arguments, units=plan.units, scratch=plan.scratch_bytes, group=group,
                  reads={s.array for s in sources}, writes={self.place(node).array})  # fmt: skip
 
     def _dense(self, value: Value, group: Group) -> Address:
@@ -314,36 +268,6 @@ class Table:
             written |= entry.writes
 
 
-def is_native(node: Value) -> bool:
-    """Whether there is a kernel for the node as a part of loops, or as a product; others are calls."""
-    if 0 in node.shape or any(0 in a.shape for a in node.args):
-        return False
-    if node.op.view or node.op.name in ("concatenate", "unslice"):
-        return True
-    if node.op.name == "matmul":
-        return node.dtype.kind == "f"
-    dtypes = [a.dtype for a in node.args]
-    if node.op.name in REDUCTIONS:
-        return scalars.supports("add" if node.op.name == "sum" else "maximum", [node.dtype, node.dtype], node.dtype)
-    name = scalars.rule_of(node.op)
-    return is_elementwise(node) and name is not None and scalars.supports(name, dtypes, node.dtype)
-
-
-def reason_not_native(node: Value) -> str:
-    """Why NumPy has to compute a node that has neither a loop nor a call, in words."""
-    name = node.op.name
-    dtypes = ", ".join(dict.fromkeys(str(v.dtype) for v in (*node.args, node)))
-    if not node.size or not all(a.size for a in node.args):
-        return "an array without entries"
-    if name == "matmul":
-        return f"products are of float32 or float64, not of {dtypes}"
-    if is_elementwise(node) and not scalars.rule_of(node.op):
-        return f"no rule for the op {name!r}"
-    if is_elementwise(node) or name in REDUCTIONS:
-        return f"the rule for {name!r} does not cover {dtypes}"
-    return f"no kernel for {name!r} of {', '.join(str(a.spec) for a in node.args)}"
-
-
 def tiled_forms(fusion: Fusion, target: Target) -> dict[int, Form]:
     """By id of a matmul group, the loops that run on blocks of its product; none where blocks would not pay."""
     found = {}
@@ -358,4 +282,4 @@ def tiled_forms(fusion: Fusion, target: Target) -> dict[int, Form]:
     return found
 
 
-__all__ = ["Address", "Entry", "FunctionOf", "Table", "is_native", "reason_not_native", "tiled_forms"]
+__all__ = ["Table", "tiled_forms"]

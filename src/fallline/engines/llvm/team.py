@@ -36,10 +36,13 @@ class Team:
     def run(self, threads: int, function: Native, arguments: Callable[[int, int], tuple]) -> Any:
         """function(*arguments(thread, n)) on n threads at once; what it returned for thread 0.
 
-        n is `threads`, or 1 where that is all there is; so `function` must leave the same result for every n. It must
-        be a C function that releases the interpreter lock, and wait for nothing but the other threads of the call. An
-        interrupt (Ctrl-C) is raised only after all threads have returned, or before any has begun.
+        n is `threads`, at most `crowd`, or 1 where that is all there is; so `function` must leave the same
+        result for every n. It must be a C function that releases the interpreter lock, and wait for nothing but the
+        other threads of the call. An interrupt (Ctrl-C) is raised only after all threads have returned, or before any
+        has begun.
         """
+        if threads > len(self._workers) + 1:
+            threads = min(threads, crowd(cores()))
         if threads > 1 and not self._busy.locked():
             with self._busy:
                 if self._grow(threads - 1):
@@ -57,7 +60,7 @@ class Team:
 
     def _together(self, function: Native, arguments: Sequence[tuple]) -> Any:
         job = _Job(function, len(arguments) - 1)
-        workers = self._workers[: job.helpers]
+        workers = self._workers[: job.n_workers]
         for worker, given in zip(workers, arguments[1:], strict=True):
             worker.job, worker.arguments = job, given
         # Waking the workers and the call of thread 0 are one C-level step: the interpreter handles signals only before
@@ -77,8 +80,8 @@ class Team:
 class _Job:
     """One native call in several threads, as the workers see it."""
 
-    def __init__(self, function: Native, helpers: int):
-        self.function, self.helpers = function, helpers
+    def __init__(self, function: Native, n_workers: int):
+        self.function, self.n_workers = function, n_workers
         self._arrivals = count(1)
         self._inside = True
         self._end = threading.Lock()
@@ -91,7 +94,7 @@ class _Job:
             self.function(*arguments)
         except BaseException as error:
             self._errors.append(error)
-        if next(self._arrivals) == self.helpers:
+        if next(self._arrivals) == self.n_workers:
             self._inside = False
             self._end.release()
 
@@ -179,6 +182,11 @@ def _quota(folder: Path) -> float | None:
     except (OSError, ValueError, ZeroDivisionError):
         return None
     return share if share > 0 else None
+
+
+def crowd(limit: int) -> int:
+    """The most threads for that many cores: more only wait for each other, and thousands leave no memory for code."""
+    return max(16, 4 * limit)
 
 
 def thread_counts(limit: int) -> list[int]:

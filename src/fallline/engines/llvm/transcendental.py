@@ -10,6 +10,7 @@ from fallline.engines.llvm.emitter import Function
 from fallline.engines.llvm.floats import Floats
 from fallline.engines.llvm.libm import libm
 
+# The vector forms: of both float dtypes, and of float32 only. All else calls the C library lane by lane.
 _EITHER: dict[str, Callable[..., str]] = {
     "exp": exponential.exp,
     "expm1": exponential.expm1,

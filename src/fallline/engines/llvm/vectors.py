@@ -8,6 +8,7 @@ from fallline.engines.llvm.tiles import Tiling
 ROWS = 4  # dot products at a time
 CHAINS = 4  # partial sums over k in a sum of columns, so that one addition need not wait for the last
 
+# The parameters of the functions below: strides in elements.
 DOTS = (("ptr", "%W"), ("i64", "%w_row"), ("ptr", "%x"), ("i64", "%K"), ("i64", "%n"), ("ptr", "%y"))
 SUMS = (
     ("ptr", "%W"), ("i64", "%w_col"), ("ptr", "%x"), ("i64", "%x_step"), ("i64", "%K"), ("i64", "%n"), ("ptr", "%y"),
@@ -23,9 +24,10 @@ def write_vectors(module: Module, t: Tiling) -> None:
     _write_dots(module, t)
     _write_sums(module, t)
     f = Function(module, f"{t.name}_product", PRODUCT, exported=False)
-    single = f.compare("sgt", "%K", 1)
+    several = f.compare("sgt", "%K", 1)
+    # A W of one column (K = 1) may have any stride from column to column: by that of its rows it is a sum of columns.
     along = f.binary(
-        "and", f.compare("eq", "%w_col", 1), f.binary("or", single, f.compare("ne", "%w_row", 1), "i1"), "i1"
+        "and", f.compare("eq", "%w_col", 1), f.binary("or", several, f.compare("ne", "%w_row", 1), "i1"), "i1"
     )
 
     def dots() -> list[str]:

@@ -123,7 +123,7 @@ def explain_compile(
         else:
             added = (*[L1(l1)] * bool(l1), *[L2(l2)] * bool(l2), *penalties)
             model, rows = _training(subject, given, loss, precision, seed)
-            words, sample = _step(model, rows, _optimizer(optimizer), added, batch_size or 64, running, seed)
+            words, sample = _step(model, rows, _optimizer(optimizer), added, batch_size, running, seed)
     elif callable(what):
         if program is not None or loss is not None:
             raise ConfigError("a function has neither program nor loss: give a network for these, or leave them out")
@@ -193,12 +193,12 @@ def _step(
     train: Examples,
     optimizer: Optimizer,
     penalties: Any,
-    batch_size: int | str,
+    batch_size: int | str | None,
     engine: Engine,
     seed: int,
 ) -> tuple[str, Sample]:
     """The step that fit takes, with the first rows as its batch."""
-    batch = min(batch_rows(batch_size, len(train)), len(train))
+    batch = min(batch_rows(64 if batch_size is None else batch_size, len(train)), len(train))
     step = Step(model.network, model.loss, optimizer, penalties, batch, engine)
     state = optimizer.init(leaves(model.network, "param"))
     first = train.take(np.arange(batch))
@@ -234,7 +234,7 @@ def _prediction(
         specs = map_leaves(lambda _, leaf: Spec.of(leaf), x)
         network = what if what.is_filled else what.build(specs, np.random.default_rng(seed))
         network = map_leaves(lambda _, leaf: leaf.astype(dtype) if leaf.dtype.kind == "f" else leaf, network)
-    rows = min(batch_rows(batch_size or CHUNK, n_rows(x)), n_rows(x))
+    rows = min(batch_rows(CHUNK if batch_size is None else batch_size, n_rows(x)), n_rows(x))
     x, found = take_rows(x, np.s_[:rows]), leaves(network)
     program = Program.of(
         lambda found, x: row_scores(with_leaves(network, found), x, EVAL), found, x, names=("", "x")
