@@ -22,6 +22,7 @@ from benchmarks import machine, pinned
 from benchmarks.contestants import Trainer, Unsuited, named
 from benchmarks.workloads import Workload
 
+WARM_CALLS, WARM_SECONDS = 10, 3.0
 CALLS_AT_MOST = 1000  # timed calls in a turn
 
 
@@ -62,7 +63,7 @@ class Worker:
         return answer["result"]
 
     def prepare(self, workload: Workload) -> float:
-        """Makes a workload ready and trains one call; the seconds that took."""
+        """Makes a workload ready and trains some calls; the seconds that took."""
         return self.ask("prepare", workload=asdict(workload))
 
     def turn(self, name: str, seconds: float) -> float:
@@ -98,8 +99,10 @@ class Served:
         start = time.perf_counter()
         asked = Workload.of(workload)
         trainer = self.contestant.trainer(asked, self.threads, self.engine)
-        trainer.reset()
-        trainer.run()
+        for _ in range(WARM_CALLS):  # the first one compiles, some more find out how many threads are best
+            self._call(trainer)
+            if time.perf_counter() - start > WARM_SECONDS:
+                break
         self.trainers[asked.name] = trainer
         return time.perf_counter() - start
 

@@ -237,6 +237,15 @@ def test_a_second_ctrl_c_ends_training_at_once():
         signal.signal(signal.SIGINT, before)
 
 
+def test_ctrl_c_before_there_is_anything_to_keep_is_ctrl_c():
+    def interrupt(event):
+        if isinstance(event, Started):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fl.fit(mlp(), (X, LABELS), epochs=1000, callbacks=[interrupt])
+
+
 def test_the_step_is_compiled_once_for_equal_runs():
     from fallline.engines.engine import COMPILED
 

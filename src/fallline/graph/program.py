@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
+from fallline.core.cached import cached_property
 from fallline.core.errors import GraphError, ShapeError
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fallline.core.cached import cached_property
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
 from fallline.core.views import VIEWS

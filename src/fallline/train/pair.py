@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from fallline.core.cached import cached_property
 from fallline.core.tree import join, leaves, records_in
 from fallline.losses.loss import Loss
 from fallline.nn.containers import Chain, Sequential

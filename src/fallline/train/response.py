@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from fallline.autodiff.forward import pushforward
 from fallline.autodiff.reverse import pullback
+from fallline.core.cached import cached_property
 from fallline.graph.op import as_value
 from fallline.graph.program import Program
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fallline.autodiff.reverse import pullback
+from fallline.core.cached import cached_property
 from fallline.core.errors import ConfigError, ShapeError
 from fallline.core.record import key_of
 from fallline.core.spec import Spec

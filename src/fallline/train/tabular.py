@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from fallline.core.cached import cached_property
 from fallline.core.errors import ConfigError, DataError
 from fallline.core.record import Record, as_record, record, setting, to_json
 from fallline.data.columns import Columns

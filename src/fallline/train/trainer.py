@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from fallline.core.cached import cached_property
 from fallline.core.errors import ConfigError, NonFiniteError
 from fallline.core.listing import Listing
 from fallline.core.tree import leaves, with_leaves
@@ -126,6 +126,8 @@ class Trainer:
                 stopped = tell(consumers, event)
                 if stopped is not None or self._interrupted:
                     break
+        if self._interrupted and not len(self.history):  # before there is anything to keep
+            raise KeyboardInterrupt
         failure = self.way.failure
         ended, reason = self._ending(stopped)
         tell(self.consumers, Ended(reason, best[0]))

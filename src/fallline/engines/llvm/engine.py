@@ -6,12 +6,12 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import addressof, c_char
-from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from fallline.core.cached import cached_property
 from fallline.core.errors import CompileError, ShapeError
 from fallline.core.spec import Spec
 from fallline.engines.engine import Arrays, Call, Engine, Loop, LoopResult, get_engine, warn_once

@@ -41,6 +41,9 @@ B_SPREAD = 1_000_000  # that B lies in (500 × 2000 × 300: 185 GF/s, in place 1
 B_STEP = 2000  # from row to row of B (1024³ in place: 40 % slower; but 128 × 784 × 256 packed: 9 % slower)
 WIDE = 1024  # bytes of a row of a block, or half of that to make more blocks
 TILES = 4  # tiles above each other in a block at most: 784 × 128 × 256 with Adam as epilogue: 8 are 13 % slower
+# Large products pay more for packing A once for each block of columns: a step of 1024-1024-1024-10, batch 1024, takes
+# 59 ms with these in place of 64; 1536³ with A transposed 184 GF/s in place of 163, not transposed 194 in place of 199.
+LARGE, LARGE_WIDE, LARGE_TILES = 1_000_000_000, 4096, 16  # floating-point operations, bytes of a row, tiles
 UNITS = 8  # units that a product of some size should have at least, for threads to share
 SMALL = 2_000_000  # floating-point operations (10 µs) below which one unit is enough
 SCRATCH = 65536  # bytes of a block of a small product
@@ -84,6 +87,8 @@ def _block(M: int, N: int, K: int, t: Tiling) -> tuple[int, int]:
         columns = _even(N, wide, t.panel)
         return _even(M, max(SCRATCH // t.itemsize // columns, t.tall), 1), columns
     tallest = TILES * t.tall * (4 if K > HELD else 1)
+    if flops >= LARGE:
+        wide, tallest = LARGE_WIDE // t.itemsize, LARGE_TILES * t.tall
     if -(-M // tallest) * -(-N // wide) < UNITS:
         wide //= 2
     columns = _even(N, wide, t.panel)

@@ -202,7 +202,8 @@ def thread_counts(limit: int) -> list[int]:
 ALONE_SECONDS = 1e-5
 # More threads must be at least so much faster than one.
 GAIN = 0.05
-ROUNDS = 3  # measured calls of each number of threads before one is chosen
+ROUNDS = 3  # measured calls of each number of threads before one is chosen; of long calls one tells as much
+LONG_SECONDS = 0.05
 # The others are tried again after that long, or after so many times what the try costs.
 RECHECK_SECONDS, RECHECK_CALLS = 2.0, 30
 # A choice that has become so much slower is doubtful at once, but not within that time after it was made.
@@ -227,6 +228,7 @@ class ThreadChoice:
         self._probe = False  # whether the trial is one call of each of the others only
         self._choice = self._candidates[0]
         self._seconds = math.inf  # a step of the choice, when it was made
+        self._lasted = 0.0  # the last call, in seconds
         self._begun = self._made = self._due = -math.inf
 
     def next(self, estimate: float | None = None) -> int:
@@ -248,6 +250,7 @@ class ThreadChoice:
             return
         self._times[threads].append(seconds_per_step)
         now = self._clock()
+        self._lasted = now - self._begun
         if self._trial:
             if self._trial[0] == threads:
                 self._trial.popleft()
@@ -266,7 +269,7 @@ class ThreadChoice:
         if probe:
             self._trial.extend(n for n in self._candidates if n != self._choice)
         else:
-            self._trial.extend(self._candidates * ROUNDS)
+            self._trial.extend(self._candidates * (1 if self._lasted >= LONG_SECONDS else ROUNDS))
 
     def _end_trial(self, now: float) -> None:
         """A full trial makes a choice; a probe that speaks against the choice leads to a full trial."""

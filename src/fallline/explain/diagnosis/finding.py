@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from fallline.core.cached import cached_property
 from fallline.core.errors import FalllineError
 from fallline.core.tree import leaves
 from fallline.explain.diagnosis.layers import LayerFacts, layer_facts

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from fallline.core.cached import cached_property
 from fallline.core.errors import ConfigError, DataError
 from fallline.core.record import as_record
 from fallline.core.spec import Spec

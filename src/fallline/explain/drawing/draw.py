@@ -6,11 +6,11 @@ import html
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from fallline.core.cached import cached_property
 from fallline.core.errors import ConfigError
 from fallline.core.files import write_file
 from fallline.core.lines import columns_of

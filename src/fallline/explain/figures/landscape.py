@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fallline.core.cached import cached_property
 from fallline.core.errors import ConfigError, UnknownNameError
 from fallline.core.tree import leaves, map_leaves, with_leaves
 from fallline.explain.figures.given import rows_of

@@ -6,11 +6,11 @@ Values and partial derivatives are those of `fl.trace`; only the units are the u
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fallline.core.cached import cached_property
 from fallline.core.errors import ConfigError, DataError
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text, plain

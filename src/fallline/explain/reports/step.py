@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from fallline.autodiff.reverse import pullback
+from fallline.core.cached import cached_property
 from fallline.core.errors import ConfigError, DataError
 from fallline.core.record import as_record
 from fallline.core.tree import leaves

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fallline.autodiff.reverse import pullback
+from fallline.core.cached import cached_property
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
 from fallline.explain.tracing.expression import excerpt, in_words

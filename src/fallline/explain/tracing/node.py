@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
+from fallline.core.cached import cached_property
 from fallline.explain.tracing.expression import call_words, in_words
 from fallline.explain.tracing.flow import HELD, back_to_source, is_by_entry, is_held
 from fallline.graph.op import as_value, new_input

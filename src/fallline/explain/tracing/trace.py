@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fallline.autodiff.reverse import depends_on
+from fallline.core.cached import cached_property
 from fallline.core.errors import ConfigError, ShapeError
 from fallline.core.listing import Listing
 from fallline.core.registry import nearest
