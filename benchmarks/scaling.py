@@ -89,8 +89,8 @@ class Point:
 def jump(a: Point, b: Point) -> float:
     """How much dearer a unit of work gets from one point to its neighbour, at least 1.
 
-    A step that takes longer although it does less work counts as well. That units get cheaper because a fixed cost is shared
-    by more of them does not.
+    A step that takes longer although it does less work counts as well. That units get cheaper because a fixed cost is
+    shared by more of them does not.
     """
     units = b.seconds.over(a.seconds) * a.units / b.units
     return max(1.0, units, a.seconds.over(b.seconds) if a.units < b.units else 0.0)
