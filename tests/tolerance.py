@@ -19,6 +19,10 @@ TOL: dict[str, float] = {
     "central": 1e-7,  # central differences in float64, first derivative
     "second": 1e-6,  # numeric derivative of a first derivative that carries rounding errors
     "central32": 2e-2,  # central differences in float32
+    "engines": 1e-9,  # float64 after some epochs of training, on two engines
+    "gradient32": 1e-6,  # ‖g - g64‖ / ‖g64‖ of one training step in float32
+    "tiles bf16": 6e-3,  # ‖c - c64‖ / ‖c64‖ of products of bfloat16 numbers
+    "tiles bf16x3": 2e-5,  # the same, each factor as the sum of two such numbers
     "printed": 6e-11,  # expected values that are written with ten decimals
     "step": 1e-8,  # gradients of a whole training step against central differences
     "library": 1e-6,  # float64 against another library with its own iterations or constants

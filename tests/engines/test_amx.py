@@ -15,14 +15,14 @@ from fallline.engines.llvm import amx
 from fallline.engines.llvm.gemm import Blocks
 from fallline.engines.llvm.loader import addresses, compile_object, write_text
 from fallline.engines.llvm.target import choose_target, host_target, named_target
+from tests.tolerance import TOL
 
 REASON = amx.reason_not(host_target())
 needs_amx = pytest.mark.skipif(bool(REASON), reason=REASON or "AMX is there")
 
 # Root of the mean square of the error over that of the product, for normal factors: 2⁻⁹ of each factor's rounding,
 # and 2⁻¹⁸ where both parts are kept; measured 2.4e-3 and 5e-6, here with room for small products.
-ERROR = {"bf16": 6e-3, "bf16x3": 2e-5}
-PRECISIONS = list(ERROR)
+PRECISIONS = ["bf16", "bf16x3"]
 GUARD, MARK = 64, 0x5A  # bytes behind scratch that must stay as they are
 
 Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
@@ -92,9 +92,9 @@ def test_product_of_any_strides(precision, left, right):
         wide = np.full((2, M, N + 3), np.nan, np.float32)
         Product(precision, a, b, wide[:, :, :N]).run()
         assert np.isnan(wide[:, :, N:]).all()  # nothing beyond C is written
-        assert np.abs(wide[:, :, :N] - a.astype(np.float64) @ b).max() < 40 * ERROR[precision] * np.sqrt(K)
+        assert np.abs(wide[:, :, :N] - a.astype(np.float64) @ b).max() < 40 * TOL[f"tiles {precision}"] * np.sqrt(K)
         if M * N > 100:
-            assert error(wide[:, :, :N], a, b) < ERROR[precision]
+            assert error(wide[:, :, :N], a, b) < TOL[f"tiles {precision}"]
 
 
 @needs_amx
@@ -105,7 +105,7 @@ def test_large_and_deep_products(precision, shape):
     a, b = normal(1, M, K, seed=1), normal(1, K, N, seed=2)
     c = np.empty((1, M, N), np.float32)
     Product(precision, a, b, c).run()
-    assert error(c, a, b) < ERROR[precision]
+    assert error(c, a, b) < TOL[f"tiles {precision}"]
 
 
 @needs_amx

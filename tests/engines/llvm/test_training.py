@@ -34,6 +34,7 @@ from fallline.train.step import Step, batch_cost, gradients_of
 from tests.engines.llvm.families import ENGINES, planned
 from tests.engines.parity import rms_difference
 from tests.engines.test_training import network, table, trained
+from tests.tolerance import TOL
 
 ROOT = Path(__file__).parents[3]
 
@@ -109,10 +110,10 @@ def test_any_number_of_threads_computes_the_same_bits() -> None:
     one, *others = (engine.with_options(threads=threads).compile(program)(x, w) for threads in (1, 2, 3))
     for found in others:
         assert [a.tobytes() for a in found] == [a.tobytes() for a in one]
-    assert rms_difference(one, program.run(x, w)) < 1e-5
+    assert rms_difference(one, program.run(x, w)) < TOL["f32"]
 
 
-@pytest.mark.parametrize("precision, error", [("bf16x3", 1e-4), ("bf16", 2e-2)])
+@pytest.mark.parametrize("precision, error", [("bf16x3", TOL["library32"]), ("bf16", TOL["bf16"])])
 def test_less_precise_products(precision: str, error: float) -> None:
     engine = get_engine("llvm")
     if reason := engine.precision_refused(precision):
@@ -236,4 +237,4 @@ def test_gradients_in_float32(work: Workload) -> None:
         program = Program.of(gradients, params, *given)
         arrays = [*params.values(), *given]
         found.append(get_engine("llvm").compile(program)(*arrays) if dtype == "float32" else program.run(*arrays))
-    assert rms_difference(*found) < 1e-6
+    assert rms_difference(*found) < TOL["gradient32"]
