@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,8 @@ class Op:
         """The op itself, on arguments that need no further conversion."""
         for arg in args:
             if isinstance(arg, Value):
-                values = tuple(as_value(a) for a in args)
-                return Value(self, values, attrs, self.infer(*(v.spec for v in values), **attrs))
+                values = tuple([a if isinstance(a, Value) else as_value(a) for a in args])
+                return Value(self, values, attrs, self.infer(*[v.spec for v in values], **attrs))
         with np.errstate(all="ignore"):
             return self.forward(*args, **attrs)
 
@@ -114,12 +115,36 @@ def _common(dtypes: set[np.dtype], name: str) -> np.dtype:
     return found
 
 
+def _are_alike(args: tuple[Any, ...], takes: str) -> bool:
+    """Whether these are Values of one spec, of a kind that is taken: nothing is to be converted then."""
+    spec = getattr(args[0], "spec", None) if args else None
+    if spec is None or spec.dtype.kind not in takes:
+        return False
+    return all(isinstance(a, Value) and a.spec == spec for a in args)
+
+
+def _aligned(args: tuple[Any, ...], takes: str, name: str) -> Sequence[Any]:
+    """The arguments in one dtype, of the kinds that are taken, and where one is a Value also in one shape."""
+    found = promote(args, name)
+    if takes == "f" and not any(hasattr(a, "dtype") for a in args):  # Python's whole numbers are numbers like 1.0
+        found = tuple(a.astype(np.float64) if a.dtype.kind == "i" else a for a in found)
+    if found[0].dtype.kind not in takes:
+        raise DtypeError(f"{name} does not take {found[0].dtype}: convert it with .astype('float32') first")
+    shape = broadcast_shape([a.shape for a in found], name)
+    if not any(isinstance(a, Value) for a in found):
+        return found
+    return [a if a.shape == shape else OPS["broadcast_to"](as_value(a), shape) for a in found]
+
+
+_broadcast_shapes = lru_cache(4096)(np.broadcast_shapes)
+
+
 def broadcast_shape(shapes: list[tuple[int, ...]], name: str) -> tuple[int, ...]:
     """The shape to which all these broadcast by NumPy's rules; ShapeError, naming the op, where there is none."""
-    if all(s == shapes[0] for s in shapes):
+    if shapes.count(shapes[0]) == len(shapes):
         return shapes[0]
     try:
-        return np.broadcast_shapes(*shapes)
+        return _broadcast_shapes(*shapes)
     except ValueError:
         shown = " and ".join(map(str, shapes))
         raise ShapeError(f"{name} of shapes {shown}: they do not broadcast; reshape one of them") from None
@@ -149,15 +174,7 @@ def elementwise(
         return first.with_dtype(result) if result else first
 
     def front(apply: Callable[..., Any], *args: Any) -> Any:
-        aligned = promote(args, name)
-        if takes == "f" and not any(hasattr(a, "dtype") for a in args):  # Python's whole numbers are numbers like 1.0
-            aligned = tuple(a.astype(np.float64) if a.dtype.kind == "i" else a for a in aligned)
-        if aligned[0].dtype.kind not in takes:
-            raise DtypeError(f"{name} does not take {aligned[0].dtype}: convert it with .astype('float32') first")
-        shape = broadcast_shape([a.shape for a in aligned], name)
-        if not any(isinstance(a, Value) for a in aligned):
-            return apply(*aligned)
-        return apply(*(a if a.shape == shape else OPS["broadcast_to"](as_value(a), shape) for a in aligned))
+        return apply(*(args if _are_alike(args, takes) else _aligned(args, takes, name)))
 
     def vjp(g: Any, y: Any, *args: Any) -> Cotangents:
         return tuple(None if d is None else _times(g, d(y, *args)) for d in deriv or ())

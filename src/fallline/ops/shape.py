@@ -70,14 +70,16 @@ transpose = linear(
 
 
 def _broadcast_front(apply: Any, x: Any, shape: Shape) -> Any:
-    x, shape = as_operand(x), tuple(int(d) for d in shape)
-    try:
-        fits = np.broadcast_shapes(x.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    x, shape = as_operand(x), tuple([int(d) for d in shape])
+    if not _fits(x.shape, shape):
         raise ShapeError(f"broadcast of {x.shape} to {shape}: each axis must be equal or 1")
     return x if x.shape == shape else apply(x, shape=shape)
+
+
+def _fits(small: Shape, shape: Shape) -> bool:
+    """Whether an array of the first shape can be repeated to fill the second."""
+    behind = shape[len(shape) - len(small) :]
+    return len(small) <= len(shape) and all(d in (1, n) for d, n in zip(small, behind, strict=True))
 
 
 def _unbroadcast(g: Any, x: Any, shape: Shape) -> Any:

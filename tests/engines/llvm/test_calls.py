@@ -16,7 +16,7 @@ from fallline.graph.value import OPS, Value
 
 pytest.importorskip("llvmlite")
 
-from fallline.engines.llvm.calls import CallPlan, index_error, plan_call
+from fallline.engines.llvm.calls import CallPlan, fault_of, index_error, plan_call
 from fallline.engines.llvm.loader import addresses, host_target
 
 ENTRY = ctypes.CFUNCTYPE(None, *(ctypes.c_int64,) * 2, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
@@ -216,7 +216,7 @@ def faulty(name: str, *arrays: np.ndarray, cuts: int = 1, **attrs: Any) -> Excep
     assert call.faults
     _, word = execute(call, node, arrays, None, cuts)
     assert word != 0
-    error = index_error(node, word)
+    error = index_error(fault_of(node), word)
     with pytest.raises(type(error)):
         node.op.forward(*arrays, **attrs)
     return error

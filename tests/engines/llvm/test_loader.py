@@ -66,6 +66,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "_ADDRESSES", {})
+    monkeypatch.setattr(loader, "_OBJECTS", {})
     monkeypatch.setattr(loader, "_TEXTS", {})
     monkeypatch.setattr(loader, "BUILDS", Builds())
 

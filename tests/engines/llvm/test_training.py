@@ -137,8 +137,9 @@ print(bits(results(get_engine("llvm"))), loader.BUILDS.compiled, loader.BUILDS.l
 """
 
 
-def test_cached_code_leaves_the_same_bits_as_fresh_code(tmp_path: Path) -> None:
-    env = {**os.environ, "FALLLINE_CACHE": str(tmp_path), "OPENBLAS_NUM_THREADS": "1"}
+@pytest.mark.parametrize("verify", ["1", "0"], ids=["code", "code and plans"])
+def test_what_is_cached_leaves_the_same_bits_as_what_is_fresh(tmp_path: Path, verify: str) -> None:
+    env = {**os.environ, "FALLLINE_CACHE": str(tmp_path), "OPENBLAS_NUM_THREADS": "1", "FALLLINE_VERIFY": verify}
 
     def report() -> list[str]:
         text = REPORT.format(root=str(ROOT))

@@ -15,6 +15,7 @@ from fallline.core.errors import DataError
 from fallline.engines.llvm import indexing, scans, sorting
 from fallline.engines.llvm.kernel import Kernel
 from fallline.engines.llvm.lines import View, lines_per_unit, units_of
+from fallline.engines.llvm.plan import Fault
 from fallline.graph.value import Value
 
 COUNTED = 2**31 - 1  # entries along an axis that 32-bit places can name
@@ -45,22 +46,23 @@ def plan_call(node: Value) -> CallPlan | None:
     return None if plan is None else plan(node)
 
 
-def index_error(node: Value, word: int) -> Exception:
+def fault_of(node: Value) -> Fault:
+    """What is to be known of a node that looks up by index, should an index be outside."""
+    target = node if node.op.name in ("put_add", "add_along") else node.args[0]
+    axis = node.attrs.get("axis", 0)
+    return Fault(node.op.name, axis, target.shape[axis])
+
+
+def index_error(fault: Fault, word: int) -> Exception:
     """The error that the reference engine raises for the index that a kernel has found.
 
     word  the int64 at the address `fault`, not 0.  Of several such indices it names the lowest if one is negative, else
           the highest; np.add.at and np.take_along_axis name the first.
     """
-    index, rows = indexing.fault_index(word), _length(node)
-    if node.op.name == "take":
+    index, rows = indexing.fault_index(word), fault.rows
+    if fault.op == "take":
         return DataError(f"take: row {index} of an array of {rows} rows: give indices from 0 to {rows - 1}")
-    return IndexError(f"index {index} is out of bounds for axis {node.attrs.get('axis', 0)} with size {rows}")
-
-
-def _length(node: Value) -> int:
-    """Entries of the axis that the node's indices count along."""
-    target = node if node.op.name in ("put_add", "add_along") else node.args[0]
-    return target.shape[node.attrs.get("axis", 0)]
+    return IndexError(f"index {index} is out of bounds for axis {fault.axis} with size {rows}")
 
 
 def _argmax(node: Value) -> CallPlan | None:

@@ -47,7 +47,8 @@ class Clock:
 
     def measure(self) -> tuple[list[float], float]:
         """Seconds of each entry, and of one whole run."""
-        bound, entries = self.bound, self.bound.table.entries
+        assert self.native.planned is not None
+        bound, planned, entries = self.bound, self.native.planned, self.native.planned.table.entries
         table, _, _, *rest = bound.arguments(1, 0, 0)
 
         def native(at: int, count: int) -> float:
@@ -55,7 +56,7 @@ class Clock:
             return seconds_of(lambda steps: bound.run(start, count, steps, *rest), self.most)
 
         def fallback(node: Value) -> float:
-            return seconds_of(repeated(partial(bound.compute, node)), self.most)
+            return seconds_of(repeated(partial(bound.compute, planned, node)), self.most)
 
         if bound.fallbacks:
             whole = seconds_of(repeated(bound.step_with_fallbacks), self.most)

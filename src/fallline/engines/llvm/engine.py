@@ -6,6 +6,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import addressof, c_char
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,8 +18,13 @@ from fallline.core.spec import Spec
 from fallline.engines.engine import Arrays, Call, Engine, Loop, LoopResult, get_engine, warn_once
 from fallline.engines.llvm import amx, moves
 from fallline.engines.llvm.bound import NativeProgram
+from fallline.engines.llvm.driver import run_steps
 from fallline.engines.llvm.entries import Address, Entry
 from fallline.engines.llvm.kernel import Kernel
+from fallline.engines.llvm.loader import addresses, addresses_of
+from fallline.engines.llvm.plan import Plan
+from fallline.engines.llvm.planning import Planned
+from fallline.engines.llvm.recall import keep_plan, plan_key, recall_plan
 from fallline.engines.llvm.table import Table
 from fallline.engines.llvm.target import Target, host_target
 from fallline.engines.llvm.team import TEAM, ThreadChoice, cores, thread_counts
@@ -71,13 +77,13 @@ class LlvmEngine(Engine):
 
     def compile(self, program: Program) -> Call:
         try:
-            return NativeCall(optimize(program), self)
+            return NativeCall(program, self)
         except _FAILURES as error:
             return _reference(error).compile(program)
 
     def loop(self, program: Program, *, carry: int, scan: int, watch: int | None = None) -> Loop:
         try:
-            return NativeLoop(optimize(program), self, carry, scan, watch)
+            return NativeLoop(program, self, carry, scan, watch)
         except _FAILURES as error:
             return _reference(error).loop(program, carry=carry, scan=scan, watch=watch)
 
@@ -91,15 +97,18 @@ def _reference(error: Exception) -> Engine:
 class NativeCall:
     """A program as a function of arrays; one caller at a time."""
 
-    def __init__(self, program: Program, engine: LlvmEngine):
+    def __init__(self, program: Program, engine: LlvmEngine, anew: bool = False):
         self.program = program
-        self.bound = NativeProgram(program, engine.target, engine.precision)
+        self.planned: Planned | None = None  # where the plan was made in this process
+        self.bound = _bound(self, engine, "call", self._plan, anew)
         self.choice = ThreadChoice(engine.thread_candidates)
         self._addresses: list[int] = [0] * len(program.inputs)
-        roots = [self.bound.fusion.access[id(v)].root for v in program.outputs]
-        self._fixed = [
-            None if r.op.name == "input" else self.bound.array(v) for r, v in zip(roots, program.outputs, strict=True)
-        ]
+        self._places = self.bound.plan.outputs
+        self._fixed = [None if place.array[0] == "input" else self.bound.array(place) for place in self._places]
+
+    def _plan(self, engine: LlvmEngine) -> Plan:
+        self.planned = Planned(optimize(self.program), engine.target, engine.precision)
+        return self.planned.plan()
 
     def __call__(self, *arrays: np.ndarray) -> Arrays:
         bound, program = self.bound, self.program
@@ -115,8 +124,8 @@ class NativeCall:
                         self._addresses[k] = address
                 self._run()
                 bound.check_faults()
-                outputs = zip(self._fixed, program.outputs, strict=True)
-                return [np.array(bound.array(v) if fixed is None else fixed) for fixed, v in outputs]
+                outputs = zip(self._fixed, self._places, strict=True)
+                return [np.array(bound.array(place) if fixed is None else fixed) for fixed, place in outputs]
             finally:
                 bound.given = {}
 
@@ -129,6 +138,25 @@ class NativeCall:
         threads = self.choice.next()
         TEAM.run(threads, bound.run, lambda t, n: bound.arguments(1, 0, 0, t, n))
         self.choice.tell(threads, time.perf_counter() - start)
+
+
+def _bound(
+    native: NativeCall | NativeLoop, engine: LlvmEngine, kind: Any, make: Callable[[LlvmEngine], Plan], anew: bool,
+    resident: Sequence[int] = (),
+) -> NativeProgram:  # fmt: skip
+    """The native program: its plan from disk, unless it is to be made anew, else made and kept.
+
+    kind  what the plan depends on beside the program and the engine
+    """
+    target = engine.target
+    key = None if anew else plan_key(native.program, target, engine.precision, kind)
+    plan = recall_plan(key, target)
+    if plan is None:
+        plan = make(engine)
+        assert native.planned is not None
+        addresses([*native.planned.table.kernels.values(), run_steps()], target)
+        keep_plan(key, plan, target)
+    return NativeProgram(plan, addresses_of(plan.kernels, target), resident, native.planned)
 
 
 def _nothing() -> None:
@@ -174,7 +202,9 @@ class Carried(Sequence[np.ndarray]):
 class NativeLoop:
     """A step that runs for many batches in one native call; see `Engine.loop`."""
 
-    def __init__(self, program: Program, engine: LlvmEngine, carry: int, scan: int, watch: int | None):
+    def __init__(
+        self, program: Program, engine: LlvmEngine, carry: int, scan: int, watch: int | None, anew: bool = False
+    ):
         self.program, self.carry, self.scan, self.watch = program, carry, scan, watch
         self.n_data = len(program.inputs) - carry - scan
         self.input_specs = [v.spec for v in program.inputs]
@@ -182,25 +212,36 @@ class NativeLoop:
         self.batch = next((s.shape[0] for s in self.input_specs[carry + scan :]), None)
         self._tables: dict[int, Callable[[], np.ndarray | None]] = {}  # those whose addresses stand in the arguments
         self._latest: Callable[[], Carried | None] = lambda: None  # what was carried last, while somebody has it
+        self.planned: Planned | None = None  # where the plan was made in this process
         everything = range(len(program.inputs))
-        self.bound = NativeProgram(
-            program, engine.target, engine.precision, {k: k for k in range(carry)}, everything, self._around
-        )  # fmt: skip
-        self._watched()
+        self.bound = _bound(self, engine, (carry, scan, watch), self._plan, anew, everything)
+        place = self.bound.plan.watched
+        self.watched = (0, 0) if place is None else (self.bound.array(place).ctypes.data, place.dtype.itemsize)
         self.choice = ThreadChoice(engine.thread_candidates)
 
-    def _around(self, table: Table) -> tuple[list[Entry], list[Entry]]:
-        """Before the step its batch and what differs from step to step, behind it the records."""
+    def _plan(self, engine: LlvmEngine) -> Plan:
+        program, donate = optimize(self.program), {k: k for k in range(self.carry)}
+        watched: list[Value] = []
+        around = partial(self._around, program, watched)
+        self.planned = Planned(program, engine.target, engine.precision, donate, around)
+        return self.planned.plan(*watched)
+
+    def _around(self, program: Program, watched: list[Value], table: Table) -> tuple[list[Entry], list[Entry]]:
+        """Before the step its batch and what differs from step to step, behind it the records.
+
+        watched  gets the value that must stay finite
+        """
         own, table.entries = table.entries, []
-        inputs, split = self.program.inputs, self.carry + self.scan
+        inputs, split = program.inputs, self.carry + self.scan
         for j, value in enumerate(inputs[self.carry : split]):
             self._add_slice(table, moves.scan(), Address(("scan", j)), table.place(value), value.spec.nbytes)
         for j, value in enumerate(inputs[split:]):
             self._add_rows(table, j, value)
         before, table.entries = table.entries, []
-        for j, value in enumerate(self.program.outputs[self.carry :]):
+        for j, value in enumerate(program.outputs[self.carry :]):
             if j == self.watch:  # it is looked at when the step is over, so not in an array that is carried on
-                value = self._watched_value = table.copied(value) if value.op.name == "input" else value
+                value = table.copied(value) if value.op.name == "input" else value
+                watched.append(value)
             source = table.place(table.fusion.access[id(value)].root)
             self._add_slice(table, moves.record(), source, Address(("record", j)), value.spec.nbytes)
         behind, table.entries = table.entries, own
@@ -222,13 +263,6 @@ class NativeLoop:
         height, steps = Address(("height", j)), Address(("steps",))
         table.add(moves.rows(), [source, goal, indices, width, rows, height, steps, cut.rows], units=cut.units,
                   reads={source.array, indices.array}, writes={goal.array})  # fmt: skip
-
-    def _watched(self) -> None:
-        """The address and the size of the number that must stay finite."""
-        self.watched = (0, 0)
-        if self.watch is not None:
-            value = self._watched_value
-            self.watched = self.bound.array(value).ctypes.data, value.dtype.itemsize
 
     def __call__(
         self,

@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Protocol
@@ -45,6 +45,7 @@ class Builds:
 
 BUILDS = Builds()
 _ADDRESSES: dict[Target, dict[str, int]] = {}
+_OBJECTS: dict[Target, dict[str, tuple[str, list[str]]]] = {}  # by kernel: the object on disk, all kernels in it
 _TEXTS: dict[tuple[Target, str], int] = {}
 _LOCK = threading.RLock()
 
@@ -71,6 +72,33 @@ def addresses(kernels: Sequence[Kernel], target: Target) -> dict[str, int]:
     return {name: known[name] for name in wanted}
 
 
+def objects_of(names: Sequence[str], target: Target) -> dict[str, list[str]] | None:
+    """The objects on disk that kernels in memory came from, with the names in each; None where one is not on disk."""
+    known = _OBJECTS.get(target, {})
+    return dict(known[name] for name in names) if all(name in known for name in names) else None
+
+
+def bring_objects(objects: Mapping[str, Sequence[str]], target: Target) -> bool:
+    """Brings objects from disk into memory; False where one is not there any more."""
+    known = _ADDRESSES.setdefault(target, {})
+    with _LOCK:
+        for key, names in objects.items():
+            if all(name in known for name in names):
+                BUILDS.reused += len(names)
+                continue
+            found = _read(key, list(names), target)
+            if found is None:
+                return False
+            known.update(found)
+    return True
+
+
+def addresses_of(names: Sequence[str], target: Target) -> dict[str, int]:
+    """The addresses of kernels that are in memory."""
+    known = _ADDRESSES[target]
+    return {name: known[name] for name in names}
+
+
 def write_text(kernels: Sequence[Kernel], target: Target) -> str:
     """The kernels as one module, in the order of their names."""
     module = Module(target)
@@ -85,14 +113,9 @@ def _bring(kernels: Sequence[Kernel], target: Target) -> dict[str, int]:
         raise CompileError(f"code for {target.triple} does not run here, on {host_target().triple}")
     names = [kernel.name for kernel in kernels]
     key = object_key(names, target)
-    code = load_object(key) if key else None
-    if code is not None:
-        # What is whole but not what it should be is made anew.
-        with contextlib.suppress(CompileError):
-            if is_for(code, target):
-                found = _link(code, names)
-                BUILDS.loaded += 1
-                return found
+    found = _read(key, names, target) if key else None
+    if found is not None:
+        return found
     start = time.perf_counter()
     text = write_text(kernels, target)
     _check_symbols(text)
@@ -100,9 +123,25 @@ def _bring(kernels: Sequence[Kernel], target: Target) -> dict[str, int]:
     BUILDS.compile_seconds += time.perf_counter() - start
     found = _link(code, names)
     BUILDS.compiled += 1
-    if key:
-        store_object(key, code)
+    if key and store_object(key, code):
+        _note(key, names, target)
     return found
+
+
+def _read(key: str, names: list[str], target: Target) -> dict[str, int] | None:
+    """The addresses of kernels of an object on disk; None where it is not there, or not what it should be."""
+    code = load_object(key)
+    with contextlib.suppress(CompileError):
+        if code is not None and is_for(code, target):
+            found = _link(code, names)
+            BUILDS.loaded += 1
+            _note(key, names, target)
+            return found
+    return None
+
+
+def _note(key: str, names: list[str], target: Target) -> None:
+    _OBJECTS.setdefault(target, {}).update(dict.fromkeys(names, (key, names)))
 
 
 def _link(code: bytes, names: Sequence[str]) -> dict[str, int]:
@@ -266,4 +305,13 @@ if hasattr(os, "register_at_fork"):
         before=lambda: _LOCK.acquire(), after_in_parent=lambda: _LOCK.release(), after_in_child=_renew_lock
     )
 
-__all__ = ["BUILDS", "Builds", "addresses", "compile_object", "write_text"]
+__all__ = [
+    "BUILDS",
+    "Builds",
+    "addresses",
+    "addresses_of",
+    "bring_objects",
+    "compile_object",
+    "objects_of",
+    "write_text",
+]

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from fallline.engines.engine import EXACT
-from fallline.engines.llvm.bound import NativeProgram
 from fallline.engines.llvm.clock import Clock
 from fallline.engines.llvm.coverage import reason_not_native
 from fallline.engines.llvm.engine import LlvmEngine, NativeCall, NativeLoop
@@ -17,6 +16,7 @@ from fallline.engines.llvm.entries import Address, Entry, FunctionOf
 from fallline.engines.llvm.form import WHOLE, Form, Operand
 from fallline.engines.llvm.loader import BUILDS, Builds
 from fallline.engines.llvm.memory import SKEW, in_lines, written_by
+from fallline.engines.llvm.planning import Planned
 from fallline.engines.llvm.target import Target
 from fallline.engines.report import (
     OWN_DTYPE,
@@ -32,7 +32,6 @@ from fallline.engines.report import (
 from fallline.graph.value import Value
 from fallline.passes.access import Access
 from fallline.passes.fuse import REDUCTIONS, Group
-from fallline.passes.optimize import optimize
 
 MOST_WORDS = 4  # different ops that a label names, beside sums and maxima
 OVER = {"inner": " over columns", "outer": " over rows"}  # what the sums of a loop run over, by its kind
@@ -41,29 +40,30 @@ OVER = {"inner": " over columns", "outer": " over rows"}  # what the sums of a l
 def native_facts(sample: Sample, engine: LlvmEngine, measure: bool = False) -> ProgramFacts:
     """Compiles the program as the engine would, and says what it has become.   CompileError as the engine has it"""
     start, before = time.perf_counter(), BUILDS.snapshot()
-    optimized = optimize(sample.program)
     native: NativeLoop | NativeCall
     if sample.carry is None:
-        native = NativeCall(optimized, engine)
+        native = NativeCall(sample.program, engine, anew=True)
     else:
-        native = NativeLoop(optimized, engine, sample.carry, sample.scan, 0)
+        native = NativeLoop(sample.program, engine, sample.carry, sample.scan, 0, anew=True)
     seconds, code = time.perf_counter() - start, _code(before, BUILDS.snapshot())
-    bound = native.bound
-    reader = _Reader(bound, sample)
-    calls = [reader.read(entry) for entry in bound.table.entries]
+    planned = native.planned
+    assert planned is not None
+    optimized = planned.program
+    reader = _Reader(planned, sample)
+    calls = [reader.read(entry) for entry in planned.table.entries]
     run_seconds = None
     if measure:
         alone, run_seconds = Clock(native, sample).measure()
         calls = [replace(call, seconds=t) for call, t in zip(calls, alone, strict=True)]
-    copied = {into for _, into in bound.places.copies}
-    overwritten = {id(v) for v in bound.places.alias.values()}
+    copied = {into for _, into in planned.places.copies}
+    overwritten = {id(v) for v in planned.places.alias.values()}
     inputs = range(len(optimized.inputs))
     return ProgramFacts(
         engine.name, _target_words(engine.target), _precision_words(engine), _threads_words(engine),
-        sample.program, optimized, tuple(calls), _memory(bound), seconds,
+        sample.program, optimized, tuple(calls), _memory(planned, len(native.bound.state)), seconds,
         in_place=tuple(input_name(optimized, k) for k in inputs if id(optimized.inputs[k]) in overwritten),
         copied=tuple(input_name(optimized, k) for k in sorted(copied)),
-        kernels=reader.kernels, code=code, waits=sum(entry.barrier for entry in bound.table.entries),
+        kernels=reader.kernels, code=code, waits=sum(entry.barrier for entry in planned.table.entries),
         run_seconds=run_seconds,
     )  # fmt: skip
 
@@ -86,14 +86,14 @@ def _threads_words(engine: LlvmEngine) -> str:
     return str(counts[0]) if len(counts) == 1 else f"{' or '.join(map(str, counts))}, whichever is fastest"
 
 
-def _memory(bound: NativeProgram) -> MemoryFacts:
-    fusion, places, table = bound.fusion, bound.places, bound.table
-    written = [n for g in fusion.groups for n in written_by(g, id(g) in bound.unfused) if id(n) in places.offset]
+def _memory(planned: Planned, state_bytes: int) -> MemoryFacts:
+    fusion, places, table = planned.fusion, planned.places, planned.table
+    written = [n for g in fusion.groups for n in written_by(g, id(g) in planned.unfused) if id(n) in places.offset]
     extra = table.nbytes - places.nbytes  # partial sums and dense copies, which share nothing
     separate = sum(in_lines(n.spec.nbytes) + SKEW for n in written)
-    own = sum(node.spec.nbytes for node in bound.program.calls if id(node) in fusion.home)
+    own = sum(node.spec.nbytes for node in planned.program.calls if id(node) in fusion.home)
     shared = len({places.offset[id(n)] for n in written})
-    return MemoryFacts(len(written), shared, table.nbytes, separate + extra, own, len(bound.state))
+    return MemoryFacts(len(written), shared, table.nbytes, separate + extra, own, state_bytes)
 
 
 class _Reader:
@@ -102,8 +102,8 @@ class _Reader:
     kernels  what each does, by name
     """
 
-    def __init__(self, bound: NativeProgram, sample: Sample):
-        self.bound, self.sample, self.table, self.fusion = bound, sample, bound.table, bound.fusion
+    def __init__(self, planned: Planned, sample: Sample):
+        self.planned, self.sample, self.table, self.fusion = planned, sample, planned.table, planned.fusion
         self.kernels: dict[str, str] = {}
         self._groups = {id(g) for g in self.fusion.groups}
         self._seen: Counter[int] = Counter()  # entries of each group so far
@@ -147,7 +147,7 @@ class _Reader:
 
     def _moved(self, entry: Entry) -> CallFacts:
         """A batch's rows, what differs from step to step, or a record."""
-        carry, program = self.sample.carry or 0, self.bound.program
+        carry, program = self.sample.carry or 0, self.planned.program
         arrays = [a.array for a in entry.arguments if isinstance(a, Address)]
         kinds = {array[0]: array[1] for array in arrays if len(array) == 2}
         if "table" in kinds:
@@ -190,7 +190,7 @@ class _Reader:
     def _loop(self, entry: Entry, group: Group, turn: int) -> CallFacts:
         if turn:
             return self._joined(entry, group, turn - 1)
-        return self._form(entry, Form(group, self.fusion, self.bound.target), group, "loop ", group.nodes)
+        return self._form(entry, Form(group, self.fusion, self.planned.target), group, "loop ", group.nodes)
 
     def _matmul(self, entry: Entry, group: Group, turn: int) -> CallFacts:
         tiled = self.table.tiled.get(id(group))
@@ -198,7 +198,7 @@ class _Reader:
         if turn == 0:
             return self._product(entry, group, tiled)
         if turn == 1 and rest and tiled is None:
-            form = Form(group, self.fusion, self.bound.target)
+            form = Form(group, self.fusion, self.planned.target)
             return self._form(entry, form, group, "loop ", rest)
         return self._joined(entry, group, turn - (1 if tiled or not rest else 2))
 
@@ -221,7 +221,7 @@ class _Reader:
 
     def _joined(self, entry: Entry, group: Group, number: int) -> CallFacts:
         """The sums that the units of the call before have left, added up."""
-        form = self.table.tiled.get(id(group)) or Form(group, self.fusion, self.bound.target)
+        form = self.table.tiled.get(id(group)) or Form(group, self.fusion, self.planned.target)
         whole = {id(r.node) for r in form.results if r.per == WHOLE}
         node = [n for n in group.nodes if id(n) in whole][number]
         units = self._parted[id(group)]
