@@ -101,3 +101,16 @@ def test_a_home_that_fails_to_import_fails_again(home: str) -> None:
     for _ in range(2):  # not "no tool is called …", which would hide the reason
         with pytest.raises(RuntimeError, match="broken"):
             tools["saw"]
+
+
+def test_a_name_brings_only_the_modules_that_have_it(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools: Registry[int] = Registry("tool", homes=("toolshed",))
+    monkeypatch.setattr(sys.modules["builtins"], "toolbox", tools, raising=False)
+    Path(home).write_text("toolbox.add('saw', 1)\n")
+    Path(home).with_name("blunt.py").write_text("toolbox.add('Old_Hammer', 2)  # no good for a handsaw\n")
+    assert tools["saw"] == 1
+    assert "toolshed.blunt" not in sys.modules
+    assert tools["old-hammer"] == 2
+    Path(home).with_name("hidden.py").write_text("toolbox.add('ch' + 'isel', 3)\n")
+    assert tools["chisel"] == 3  # not to be seen in the source: the whole home is loaded
+    assert len(tools) == 3

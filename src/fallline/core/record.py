@@ -191,19 +191,34 @@ def from_json(data: Any) -> Any:
 
 def records_of(base: type[R]) -> dict[str, type[R]]:
     """All registered records of one family, by name. Families live in one package, so only that one is loaded."""
-    RECORDS.load(".".join(base.__module__.split(".")[:2]))
+    RECORDS.load(_home_of(base))
+    return _known_of(base)
+
+
+def _home_of(base: type) -> str:
+    return ".".join(base.__module__.split(".")[:2])
+
+
+def _known_of(base: type[R]) -> dict[str, type[R]]:
     return {n: cls for n, cls in RECORDS.known().items() if issubclass(cls, base)}
 
 
 def record_class(name: str, base: type[R]) -> type[R]:
     """The record of a family by its name or alias, in any spelling; "did you mean" otherwise."""
+    RECORDS.load_naming(name, _home_of(base))
+    found = _named(name, _known_of(base)) or _named(name, records_of(base))
+    if found is not None:
+        return found
     family = records_of(base)
     aliases = [alias for cls in family.values() for alias in cls.aliases]
-    for known, cls in family.items():
-        if plain_name(name) in {plain_name(known), *map(plain_name, cls.aliases)}:
-            return cls
     kind = base.__name__.lower()
     raise UnknownNameError(f"no {kind} is called {name!r}: {nearest(name, family, aliases)}")
+
+
+def _named(name: str, family: Mapping[str, type[R]]) -> type[R] | None:
+    spelt = plain_name(name)
+    found = (cls for known, cls in family.items() if spelt in {plain_name(known), *map(plain_name, cls.aliases)})
+    return next(found, None)
 
 
 def as_record(value: str | type[R] | R, base: type[R]) -> R:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import re
+import sys
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from fallline.core.errors import UnknownNameError
 
 T = TypeVar("T")
+_WORDS = re.compile(r"""class (\w+)|["']([\w -]+)["']""")
 
 
 def plain_name(name: str) -> str:
@@ -78,14 +82,25 @@ class Registry(Generic[T]):
             self._loaded.discard(package)  # so that the next look-up shows the error again
             raise
 
+    def load_naming(self, name: str, home: str) -> None:
+        """Imports the modules of a home whose source has the name, as a class or in quotes: the others can wait."""
+        if home not in self.homes or home in self._loaded:
+            return
+        with self._lock:
+            for module in pkgutil.iter_modules(importlib.import_module(home).__path__):
+                found = f"{home}.{module.name}"
+                if found not in sys.modules and _names(module, plain_name(name)):
+                    importlib.import_module(found)
+
     def _find(self, name: str) -> T | None:
-        """The entry of that name; homes are loaded one by one until it is found."""
+        """The entry of that name; homes are gone through one by one until it is found, before any is loaded whole."""
         plain = plain_name(name)
-        for home in (None, *self.homes):
-            if home is not None:
-                self.load(home)
-            if plain in self._names:
-                return self._entries[self._names[plain]]
+        for look in (self.load_naming, lambda _, home: self.load(home)):
+            for home in (None, *self.homes):
+                if home is not None:
+                    look(name, home)
+                if plain in self._names:
+                    return self._entries[self._names[plain]]
         return None
 
     def __getitem__(self, name: str) -> T:
@@ -113,6 +128,17 @@ class Registry(Generic[T]):
 
     def values(self) -> list[T]:
         return [self[name] for name in self]
+
+
+def _names(module: pkgutil.ModuleInfo, plain: str) -> bool:
+    """Whether the source of a module has that name, as a class or in quotes."""
+    try:
+        text = Path(module.module_finder.path, f"{module.name}.py").read_text(encoding="utf-8")  # type: ignore[union-attr]
+    except (AttributeError, OSError):  # not a file
+        return False
+    if plain not in plain_name(text):
+        return False
+    return any(plain == plain_name(word) for pair in _WORDS.findall(text) for word in pair)
 
 
 def _redefined(known: object, entry: object) -> bool:
