@@ -2,13 +2,15 @@
 
 C is cut into blocks, one a unit of work; a block into panels of columns, a panel into register tiles (tiles.py) of even
 height. A and B are read in place where that is fast, else from packed copies (packing.py). K is cut into pieces
-(PANEL). Products with one row or one column have their own code (vectors.py). Each entry of C is one sum over k in
+(Caches). Products with one row or one column have their own code (vectors.py). Each entry of C is one sum over k in
 ascending order (vectors.py: a few, added in a fixed order), whichever unit and thread makes it.
 
 Measured on one thread of an AVX-512 Xeon (tiles alone: 229 GF/s) in f32, beside OpenBLAS in turn, M × K × N in GF/s:
 128×784×256 215 (177), 128×256×128 220 (171), 784×128×256 with A transposed 212 (183), 128×128×256 with B transposed
 205 (147), 64×64×128 212 (187), 1024³ 198 (197), with B transposed 197 (193), with A transposed 176 (188). One call of
-32×20×32 takes 0.21 µs, of which 0.18 is arithmetic.
+32×20×32 takes 0.21 µs, of which 0.18 is arithmetic. On one thread of a Zen 3 (AVX2, peak 103): 128×784×256 91,
+128×256×128 98, 784×128×256 with A transposed 92, 128×128×256 with B transposed 93, 64×64×128 96, 1024³ 92, with B
+transposed 92, with A transposed 87; 32×20×32 80.
 """
 
 from __future__ import annotations
@@ -32,22 +34,51 @@ ARGUMENTS = (
 )  # fmt: skip
 POINTERS = ("A", "B", "C", "epilogue", "epilogue_args")
 
-# Each was chosen by the times of about twenty shapes between 32 × 20 × 32 and 1024³.
-PANEL = 32768  # bytes of a piece of a panel of B: it stays in L1 for all tiles of a block; 65536 is up to 4 % slower
 HELD = 2048  # a packed block of B with at most so many rows is kept for all units that need it
-# More bytes than these are packed.
-A_SPREAD = 32768  # that a piece of A with contiguous columns lies in (1024³ in place: 40 % slower)
-B_SPREAD = 1_000_000  # that B lies in (500 × 2000 × 300: 185 GF/s, in place 153)
-B_STEP = 2000  # from row to row of B (1024³ in place: 40 % slower; but 128 × 784 × 256 packed: 9 % slower)
 WIDE = 1024  # bytes of a row of a block, or half of that to make more blocks
-TILES = 4  # tiles above each other in a block at most: 784 × 128 × 256 with Adam as epilogue: 8 are 13 % slower
-# Large products pay more for packing A once for each block of columns: a step of 1024-1024-1024-10, batch 1024, takes
-# 59 ms with these in place of 64; 1536³ with A transposed 184 GF/s in place of 163, not transposed 194 in place of 199.
-LARGE, LARGE_WIDE, LARGE_TILES = 1_000_000_000, 4096, 16  # floating-point operations, bytes of a row, tiles
+LARGE = 1_000_000_000  # floating-point operations from which a product is cut into larger blocks
 UNITS = 8  # units that a product of some size should have at least, for threads to share
 SMALL = 2_000_000  # floating-point operations (10 µs) below which one unit is enough
 SCRATCH = 65536  # bytes of a block of a small product
 VECTOR = 131072  # entries of a matrix that are multiplied with a vector as one unit
+
+
+class Caches(NamedTuple):
+    """What suits the caches of a family of CPUs; chosen by the times of twenty shapes from 32 × 20 × 32 to 1024³.
+
+    panel     bytes of a piece of a panel of B: it stays in L1 for all tiles of a block
+    a_spread  bytes that a piece of A with contiguous columns lies in, beyond which it is packed
+    b_spread  bytes that B lies in, beyond which it is packed
+    b_step    bytes from row to row of B, beyond which it is packed
+    tiles     above each other in a block at most
+    large_wide, large_tiles  bytes of a row, and tiles above each other, in blocks of a LARGE product
+    """
+
+    panel: int
+    a_spread: int
+    b_spread: int
+    b_step: int
+    tiles: int
+    large_wide: int
+    large_tiles: int
+
+
+# An AVX-512 Xeon with 48 KB of L1 and 2 MB of L2. panel: 65536 is up to 4 % slower. a_spread: 1024³ in place 40 %
+# slower. b_spread: 500 × 2000 × 300 185 GF/s, in place 153. b_step: 1024³ in place 40 % slower, but 128 × 784 × 256
+# packed 9 % slower. tiles: 784 × 128 × 256 with Adam as epilogue, 8 are 13 % slower. Large products pay more for
+# packing A once for each block of columns: a step of 1024-1024-1024-10, batch 1024, takes 59 ms with these in place of
+# 64; 1536³ with A transposed 184 GF/s in place of 163, not transposed 194 in place of 199.
+AMPLE = Caches(32768, 32768, 1_000_000, 2000, 4, 4096, 16)
+# A Zen 3 with 32 KB of L1 in 8 ways and 512 KB of L2, peak 103 GF/s. With the numbers above 128 × 784 × 256 runs at 81
+# GF/s in place of 91 (rows of B that are 1 KB apart fall into four sets of L1), 784 × 128 × 256 with A transposed at 77
+# in place of 92; 1024³ with B transposed at 84 in place of 92: a panel fills all of L1, and the block that is
+# summed up (94 × 1024) does not stay in L2.
+NARROW = Caches(16384, 32768, 1_000_000, 900, 4, 4096, 8)
+
+
+def caches(target: Target) -> Caches:
+    """Of x86-64 CPUs those without AVX-512 have 32 KB of L1; others have at least 48."""
+    return NARROW if target.name in ("avx2", "sse2") else AMPLE
 
 
 class Blocks(NamedTuple):
@@ -86,9 +117,10 @@ def _block(M: int, N: int, K: int, t: Tiling) -> tuple[int, int]:
     if flops < SMALL:
         columns = _even(N, wide, t.panel)
         return _even(M, max(SCRATCH // t.itemsize // columns, t.tall), 1), columns
-    tallest = TILES * t.tall * (4 if K > HELD else 1)
+    limits = caches(t.target)
+    tallest = limits.tiles * t.tall * (4 if K > HELD else 1)
     if flops >= LARGE:
-        wide, tallest = LARGE_WIDE // t.itemsize, LARGE_TILES * t.tall
+        wide, tallest = limits.large_wide // t.itemsize, limits.large_tiles * t.tall
     if -(-M // tallest) * -(-N // wide) < UNITS:
         wide //= 2
     columns = _even(N, wide, t.panel)
@@ -98,7 +130,7 @@ def _block(M: int, N: int, K: int, t: Tiling) -> tuple[int, int]:
 
 def piece(target: Target) -> int:
     """How many k's are summed at a time."""
-    return PANEL // (2 * target.vector_bytes)
+    return caches(target).panel // (2 * target.vector_bytes)
 
 
 def _even(count: int, most: int, multiple: int) -> int:
@@ -203,8 +235,9 @@ def _write_units(module: Module, t: Tiling) -> None:
 
 def _packs_b(f: Function, t: Tiling, g: SimpleNamespace) -> str:
     """Whether B is packed: it must be unless its rows are contiguous; it pays if they lie far apart or B is large."""
-    spread = f.compare("sgt", f.mul(g.b_row, g.K), B_SPREAD // t.itemsize)
-    step = f.compare("sgt", g.b_row, B_STEP // t.itemsize)
+    limits = caches(t.target)
+    spread = f.compare("sgt", f.mul(g.b_row, g.K), limits.b_spread // t.itemsize)
+    step = f.compare("sgt", g.b_row, limits.b_step // t.itemsize)
     tall = f.compare("sgt", g.M, 2 * t.tall)
     far = f.binary("or", spread, step, "i1")
     return f.binary("or", f.compare("ne", g.b_col, 1), f.binary("and", far, tall, "i1"), "i1")
@@ -213,7 +246,7 @@ def _packs_b(f: Function, t: Tiling, g: SimpleNamespace) -> str:
 def _packs_a(f: Function, t: Tiling, g: SimpleNamespace) -> str:
     """Whether A is packed: it pays for contiguous columns that do not all stay in L1."""
     turned = f.binary("and", f.compare("eq", g.a_row, 1), f.compare("ne", g.a_col, 1), "i1")
-    far = f.compare("sgt", f.mul(g.a_col, f.min(g.K, piece(t.target))), A_SPREAD // t.itemsize)
+    far = f.compare("sgt", f.mul(g.a_col, f.min(g.K, piece(t.target))), caches(t.target).a_spread // t.itemsize)
     wide = f.compare("sgt", g.N, 2 * t.panel)
     return f.binary("and", turned, f.binary("and", far, wide, "i1"), "i1")
 
