@@ -21,7 +21,12 @@ def epoch_order(n: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True) 
 def _orders(n: int, seed: int, block: int, number: int) -> np.ndarray:
     """The orders of the epochs number · block and on, (block, n)."""
     rng = np.random.default_rng((seed, number))
-    orders = rng.permutation(n)[None] if block == 1 else rng.permuted(np.tile(np.arange(n), (block, 1)), axis=1)
+    if block == 1:
+        orders = rng.permutation(n)[None]
+    else:
+        orders = np.empty((block, n), np.int64)
+        orders[:] = np.arange(n)
+        rng.permuted(orders, axis=1, out=orders)
     orders.flags.writeable = False
     return orders
 

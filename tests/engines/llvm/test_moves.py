@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fallline.engines.llvm import moves
+from fallline.engines.llvm.loader import addresses
 from fallline.engines.llvm.moves import UNIT_BYTES, plan_bytes, plan_rows
 from tests.engines.llvm.families import target_for
 from tests.engines.llvm.tables import Table, words
@@ -79,3 +80,17 @@ def test_no_row_and_no_byte() -> None:
 def test_long_rows_are_shared_out() -> None:
     assert plan_rows(256, 4) == (16, 16)
     assert plan_rows(8, 1 << 20) == (1, 8)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_rows_within(name: str) -> None:
+    kernel = moves.rows_within()
+    call = moves.ROWS_WITHIN(addresses([kernel], target_for(name))[kernel.name])
+    for count in (0, 1, 2, 3, 4, 7, 8, 9, 33):
+        indices = np.arange(count + 1) % 5
+        assert call(indices.ctypes.data, count, 5) == 1
+        for place in range(count + 1):
+            for outside in (5, -1, 2**62, -(2**63)):
+                wrong = indices.copy()
+                wrong[place] = outside
+                assert call(wrong.ctypes.data, count, 5) == (place == count)  # the last one is behind those to look at

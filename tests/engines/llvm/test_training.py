@@ -16,10 +16,10 @@ import pytest
 pytest.importorskip("llvmlite")
 
 import fallline as fl
-from fallline.core.errors import ConfigError
+from fallline.core.errors import ConfigError, ShapeError
 from fallline.core.tree import leaves, with_leaves
 from fallline.engines.engine import Engine, get_engine
-from fallline.engines.llvm import loader
+from fallline.engines.llvm import feed, loader
 from fallline.engines.llvm.driver import run_steps
 from fallline.engines.llvm.engine import LlvmEngine, NativeLoop
 from fallline.engines.llvm.loader import compile_object, write_text
@@ -82,6 +82,31 @@ def results(engine: Engine, dtype: str = "float32", batch: int = 96, steps: int 
     return [*result.carry, *result.records]
 
 
+def test_short_calls_leave_the_same_bits_as_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = get_engine("llvm").with_options(threads=1)
+    short = results(engine)
+    monkeypatch.setattr(feed, "MOST_BYTES", 0)
+    assert bits(results(engine)) == bits(short)
+
+
+def test_records_of_a_short_call_stay_as_they_are() -> None:
+    def f(total: Any, x: Any) -> list[Any]:
+        return [total + x.sum(), x.sum(), x.max(axis=0)]
+
+    x = np.arange(12.0).reshape(6, 2)
+    program = Program.of(f, np.zeros(()), x[:2])
+    run = get_engine("llvm").loop(program, carry=1, scan=0, watch=0)
+    first = run([np.zeros(())], [], [x], np.array([[0, 1], [2, 3]], "int32"))
+    before = [record.copy() for record in first.records]
+    run(first.carry, [], [x], np.array([[4, 5], [4, 5]]))
+    assert np.array_equal(first.records[0], [6.0, 22.0])
+    assert bits(first.records) == bits(before)
+    with pytest.raises(IndexError, match=r"must lie in 0 … 5"):
+        run([np.zeros(())], [], [x], np.array([[0, 6], [0, 0]]))
+    with pytest.raises(ShapeError, match="batches of 2 rows"):
+        run([np.zeros(())], [], [x], np.array([[0, 1, 2]]))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_any_number_of_threads_leaves_the_same_bits(dtype: str) -> None:
     engine = get_engine("llvm")
@@ -131,7 +156,7 @@ REPORT = """
 import sys
 sys.path.insert(0, {root!r})
 from fallline.engines.engine import Engine, get_engine
-from fallline.engines.llvm import loader
+from fallline.engines.llvm import feed, loader
 from tests.engines.llvm.test_training import bits, results
 print(bits(results(get_engine("llvm"))), loader.BUILDS.compiled, loader.BUILDS.loaded)
 """

@@ -20,6 +20,7 @@ from fallline.engines.llvm import amx, moves
 from fallline.engines.llvm.bound import NativeProgram
 from fallline.engines.llvm.driver import run_steps
 from fallline.engines.llvm.entries import Address, Entry
+from fallline.engines.llvm.feed import Feed, Feeds
 from fallline.engines.llvm.kernel import Kernel
 from fallline.engines.llvm.loader import addresses, addresses_of
 from fallline.engines.llvm.plan import Plan
@@ -210,14 +211,20 @@ class NativeLoop:
         self.input_specs = [v.spec for v in program.inputs]
         self.record_specs = [v.spec for v in program.outputs[carry:]]
         self.batch = next((s.shape[0] for s in self.input_specs[carry + scan :]), None)
-        self._tables: dict[int, Callable[[], np.ndarray | None]] = {}  # those whose addresses stand in the arguments
+        self._tables: list[Callable[[], np.ndarray | None]] = [_nothing] * self.n_data  # their addresses are set
+        self._lowest = 0  # rows of the shortest of them
+        self._feeds = Feeds(self.batch, self.input_specs[carry : carry + scan], self.record_specs)
+        self._fed: Feed | None = None  # whose addresses stand in the arguments
         self._latest: Callable[[], Carried | None] = lambda: None  # what was carried last, while somebody has it
         self.planned: Planned | None = None  # where the plan was made in this process
         everything = range(len(program.inputs))
         self.bound = _bound(self, engine, (carry, scan, watch), self._plan, anew, everything)
         place = self.bound.plan.watched
         self.watched = (0, 0) if place is None else (self.bound.array(place).ctypes.data, place.dtype.itemsize)
+        checking = moves.rows_within().name
+        self._rows_within = moves.ROWS_WITHIN(addresses_of([checking], engine.target)[checking])
         self.choice = ThreadChoice(engine.thread_candidates)
+        self._is_alone = engine.thread_candidates == [1]  # then there is nothing to choose, and nobody to wake
 
     def _plan(self, engine: LlvmEngine) -> Plan:
         program, donate = optimize(self.program), {k: k for k in range(self.carry)}
@@ -232,6 +239,7 @@ class NativeLoop:
         watched  gets the value that must stay finite
         """
         own, table.entries = table.entries, []
+        table.kernels["rows_within"] = moves.rows_within()
         inputs, split = program.inputs, self.carry + self.scan
         for j, value in enumerate(inputs[self.carry : split]):
             self._add_slice(table, moves.scan(), Address(("scan", j)), table.place(value), value.spec.nbytes)
@@ -270,17 +278,40 @@ class NativeLoop:
     ) -> LoopResult:  # fmt: skip
         if isinstance(carry, Carried) and carry.loop is not self:
             carry.block()  # read under its loop's lock, which must not be waited for under this one
-        with self.bound.lock:
+        bound = self.bound
+        with bound.lock:
             self._enter(carry)
-            steps = len(indices)
-            records = [np.empty((steps, *s.shape), s.dtype) for s in self.record_specs]
-            kept = self.point(scanned, data, np.ascontiguousarray(indices, np.int64), records)
-            done = self._stepwise(steps, records, kept) if self.bound.fallbacks else self._native(steps)
-            del kept
-            self.bound.check_faults()
+            copies = self._point_tables(data)
+            feed = None if bound.fallbacks else self._feeds.of(len(indices))
+            if feed is not None and feed.take(scanned, indices):
+                records, done = self._run_fed(feed)
+            else:
+                records, done = self._run_given(scanned, data, indices)
+            del copies  # they had to outlive the call
+            if bound.table.faults:
+                bound.check_faults()
             carried = Carried(self)
             self._latest = weakref.ref(carried)
-            return LoopResult(carried, [r[:done] for r in records] if done < steps else records, done)
+            return LoopResult(carried, [r[:done] for r in records] if done < len(indices) else records, done)
+
+    def _run_fed(self, feed: Feed) -> tuple[Arrays, int]:
+        """(records, steps done) of a short call, whose arrays have been copied into the feed."""
+        self._check_rows(feed.place, feed.indices)
+        if self._fed is not feed:
+            self._fed = None  # until all are set: Ctrl-C may come in between
+            self._point_arrays(feed.scanned, feed.indices, feed.records)
+            self._fed = feed
+        done = self._native(len(feed.indices))
+        return [r.copy() for r in feed.records], done
+
+    def _run_given(
+        self, scanned: Sequence[np.ndarray], data: Sequence[np.ndarray], indices: np.ndarray
+    ) -> tuple[Arrays, int]:
+        """(records, steps done) of a call that works on the arrays themselves."""
+        steps = len(indices)
+        records = [np.empty((steps, *s.shape), s.dtype) for s in self.record_specs]
+        kept = self.point(scanned, data, np.ascontiguousarray(indices, np.int64), records)
+        return records, self._stepwise(steps, records, kept) if self.bound.fallbacks else self._native(steps)
 
     def _enter(self, carry: Sequence[np.ndarray]) -> None:
         """Puts the carried arrays into the memory, unless they are there."""
@@ -316,23 +347,37 @@ class NativeLoop:
         self, scanned: Sequence[np.ndarray], data: Sequence[np.ndarray], indices: np.ndarray, records: Arrays
     ) -> list[Any]:
         """Puts the addresses of this call's arrays into the table; returns the arrays, which must outlive the call."""
-        bound, kept = self.bound, [indices]
-        specs = self.input_specs
-        bound.set(("indices",), _address(indices))
-        bound.set(("steps",), len(indices))
+        kept, specs = [indices], self.input_specs
         for j, array in enumerate(scanned):
             spec = specs[self.carry + j]
             if array.shape[1:] != spec.shape or len(array) < len(indices):
                 raise ShapeError(f"scanned input {j} is {spec} in each of {len(indices)} steps, given {array.shape}")
             kept.append(np.ascontiguousarray(array, spec.dtype))
-            bound.set(("scan", j), _address(kept[-1]))
-        for j, array in enumerate(data):
-            if self._tables.get(j, _nothing)() is not array:
-                kept.append(self._point_table(j, array))
-        self._check_rows(data, indices)
-        for j, array in enumerate(records):
-            bound.set(("record", j), _address(array))
+        self._fed = None
+        self._point_arrays(kept[1:], indices, records)
+        kept += self._point_tables(data)
+        if self.batch is not None:
+            if indices.shape[1:] != (self.batch,):
+                raise ShapeError(f"indices of shape {indices.shape}: the loop takes batches of {self.batch} rows")
+            self._check_rows(_address(indices), indices)
         return kept
+
+    def _point_arrays(self, scanned: Arrays, indices: np.ndarray, records: Arrays) -> None:
+        """Puts the addresses of arrays that have the right dtypes, in one piece each, into the arguments."""
+        bound = self.bound
+        bound.set(("indices",), _address(indices))
+        bound.set(("steps",), len(indices))
+        for kind, arrays in (("scan", scanned), ("record", records)):
+            for j, array in enumerate(arrays):
+                bound.set((kind, j), _address(array))
+
+    def _point_tables(self, data: Sequence[np.ndarray]) -> Arrays:
+        """Puts the addresses of tables that the call before did not have into the arguments; returns copies of them."""
+        changed = [j for j, (seen, array) in enumerate(zip(self._tables, data, strict=True)) if seen() is not array]
+        if not changed:
+            return []
+        self._lowest = min(map(len, data))
+        return [self._point_table(j, data[j]) for j in changed]
 
     def _point_table(self, j: int, array: np.ndarray) -> np.ndarray:
         """Puts a table's address into the arguments; its copy where its rows do not lie one behind the other."""
@@ -340,22 +385,20 @@ class NativeLoop:
         if array.shape[1:] != spec.shape[1:] or array.ndim != len(spec.shape) or array.dtype != spec.dtype:
             raise ShapeError(f"batches of {spec} cannot be taken from a table {Spec.of(array)}")
         found = np.ascontiguousarray(array)
+        self._tables[j] = _nothing  # until both are set: Ctrl-C may come in between
         self.bound.set(("table", j), _address(found))
         self.bound.set(("height", j), len(found))
         self._tables[j] = weakref.ref(array) if found is array else _nothing  # seen again, there is nothing to do
         return found
 
-    def _check_rows(self, data: Sequence[np.ndarray], indices: np.ndarray) -> None:
-        """An error for rows that no table has: machine code would read beyond it."""
-        rows = min(map(len, data), default=0)
-        if self.batch is None:
-            return
-        if indices.shape[1:] != (self.batch,):
-            raise ShapeError(f"indices of shape {indices.shape}: the loop takes batches of {self.batch} rows")
-        if indices.size and indices.view(np.uint64).max() >= rows:
-            raise IndexError(f"the indices of the batches must lie in 0 … {rows - 1}, the rows of the tables")
+    def _check_rows(self, place: int, indices: np.ndarray) -> None:
+        """An error for rows that no table has: machine code would read beyond it.   place: of the indices"""
+        if not self._rows_within(place, indices.size, self._lowest):
+            raise IndexError(f"the indices of the batches must lie in 0 … {self._lowest - 1}, the rows of the tables")
 
     def _native(self, steps: int) -> int:
+        if self._is_alone:
+            return self.bound.run(*self.bound.arguments(steps, *self.watched))
         start = time.perf_counter()
         threads = self.choice.next()
         done = TEAM.run(threads, self.bound.run, lambda t, n: self.bound.arguments(steps, *self.watched, t, n))

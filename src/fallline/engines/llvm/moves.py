@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fallline.engines.llvm.emitter import Function, Module, Number, vector
+from fallline.engines.llvm.emitter import Function, Module, Number, suffix, vector
 from fallline.engines.llvm.kernel import Kernel, entry
 from fallline.engines.llvm.memory import LINE
 
@@ -19,6 +20,9 @@ AHEAD_BYTES = 16_384
 NEAR_BYTES = 1 << 19
 # The first lines of a row are asked for; the core's own prefetcher sees where a longer one goes on.
 PREFETCHED_BYTES = 1024
+
+# What `rows_within` is called by.
+ROWS_WITHIN = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
 
 class RowsPlan(NamedTuple):
@@ -136,6 +140,30 @@ def _by_width(f: Function, count: Number, body: Callable[[Callable[[str, str], N
 def _move(f: Function, width: int, source: str, target: str, offset: Number) -> None:
     kind = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}.get(width) or vector("i8", width)
     f.store(kind, f.load(kind, f.at(source, offset, "i8"), align=1), f.at(target, offset, "i8"), align=1)
+
+
+def rows_within() -> Kernel:
+    """i64 rows_within(indices, count, rows): 1 if all of these int64 lie in 0 … rows - 1, else 0"""
+    return Kernel("rows_within", _write_rows_within)
+
+
+def _write_rows_within(module: Module) -> None:
+    f = Function(module, "rows_within", (("ptr", "%indices"), ("i64", "%count"), ("i64", "%rows")), "i64")
+    lanes = module.target.lanes(8)
+    kind = vector("i64", lanes)
+    whole = f.mul(f.div("%count", lanes), lanes)
+    limit = f.splat("%rows", "i64", lanes)
+
+    def outside(i: Number, kind: str, limit: str, found: str) -> str:
+        """As unsigned numbers those below 0 are large."""
+        lanes_of = kind.replace("i64", "i1")
+        beyond = f.compare("uge", f.load(kind, "%indices", i), limit, kind)
+        return f.binary("or", found, f.value(f"zext {lanes_of} {beyond} to {kind}"), kind)
+
+    [many] = f.loop(whole, lambda i, s: [outside(i, kind, limit, s)], step=lanes, carried=[(kind, f.constant(0, kind))])
+    total = many if lanes == 1 else f.intrinsic("vector.reduce.or", "i64", [(kind, many)], overload=suffix(kind))
+    [total] = f.loop("%count", lambda i, s: [outside(i, "i64", "%rows", s)], start=whole, carried=[("i64", total)])
+    f.finish(f.sub(1, total))
 
 
 def scan() -> Kernel:
