@@ -288,7 +288,7 @@ class NativeLoop:
             else:
                 records, done = self._run_given(scanned, data, indices)
             del copies  # they had to outlive the call
-            if bound.table.faults:
+            if bound.plan.faults:
                 bound.check_faults()
             carried = Carried(self)
             self._latest = weakref.ref(carried)
