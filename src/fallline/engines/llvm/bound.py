@@ -97,7 +97,8 @@ class NativeProgram:
         ]
         self.rows = np.zeros((len(rows) + 1, ENTRY_WORDS), np.int64)
         self.rows[: len(rows)] = np.array(table, np.int64).reshape(-1, ENTRY_WORDS)
-        self.run = RUN_STEPS(kernels[run_steps().name])
+        self.run_address = kernels[run_steps().name]
+        self.run = RUN_STEPS(self.run_address)
         # Of each thread: whole pages, one more than the largest entry needs.
         self.scratch_bytes = -(-max([r.scratch for r in rows], default=0) // 4096) * 4096 + 4096
         self.fallbacks = [k for k, r in enumerate(rows) if not r.kernel]

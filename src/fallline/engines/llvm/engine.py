@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from ctypes import addressof, c_char
 from functools import partial
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -178,10 +178,11 @@ class Carried(Sequence[np.ndarray]):
     They are copied too before a call with another carry, such as that of another thread, takes the memory.
     """
 
+    _block: np.ndarray | None = None
+    _arrays: list[np.ndarray] | None = None
+
     def __init__(self, loop: NativeLoop):
         self.loop = loop
-        self._block: np.ndarray | None = None
-        self._arrays: list[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.loop.carry
@@ -221,8 +222,8 @@ class NativeLoop:
         self.bound = _bound(self, engine, (carry, scan, watch), self._plan, anew, everything)
         place = self.bound.plan.watched
         self.watched = (0, 0) if place is None else (self.bound.array(place).ctypes.data, place.dtype.itemsize)
-        checking = moves.rows_within().name
-        self._rows_within = moves.ROWS_WITHIN(addresses_of([checking], engine.target)[checking])
+        found = addresses_of(("rows_within", "run_fed"), engine.target)
+        self._rows_within, self._run = moves.ROWS_WITHIN(found["rows_within"]), moves.RUN_FED(found["run_fed"])
         self.choice = ThreadChoice(engine.thread_candidates)
         self._is_alone = engine.thread_candidates == [1]  # then there is nothing to choose, and nobody to wake
 
@@ -239,7 +240,7 @@ class NativeLoop:
         watched  gets the value that must stay finite
         """
         own, table.entries = table.entries, []
-        table.kernels["rows_within"] = moves.rows_within()
+        table.kernels |= {kernel.name: kernel for kernel in (moves.rows_within(), moves.run_fed())}
         inputs, split = program.inputs, self.carry + self.scan
         for j, value in enumerate(inputs[self.carry : split]):
             self._add_slice(table, moves.scan(), Address(("scan", j)), table.place(value), value.spec.nbytes)
@@ -296,12 +297,17 @@ class NativeLoop:
 
     def _run_fed(self, feed: Feed) -> tuple[Arrays, int]:
         """(records, steps done) of a short call, whose arrays have been copied into the feed."""
-        self._check_rows(feed.place, feed.indices)
+        steps = len(feed.indices)
         if self._fed is not feed:
             self._fed = None  # until all are set: Ctrl-C may come in between
             self._point_arrays(feed.scanned, feed.indices, feed.records)
+            for k, word in enumerate((self.bound.run_address, *self.bound.arguments(steps, *self.watched))):
+                feed.words[k] = word
             self._fed = feed
-        done = self._native(len(feed.indices))
+        feed.words[12] = self._lowest
+        done = self._run(feed.address) if self._is_alone else self._native(steps, feed)
+        if done < 0:
+            self._refuse_rows()
         return [r.copy() for r in feed.records], done
 
     def _run_given(
@@ -359,7 +365,7 @@ class NativeLoop:
         if self.batch is not None:
             if indices.shape[1:] != (self.batch,):
                 raise ShapeError(f"indices of shape {indices.shape}: the loop takes batches of {self.batch} rows")
-            self._check_rows(_address(indices), indices)
+            self._check_rows(indices)
         return kept
 
     def _point_arrays(self, scanned: Arrays, indices: np.ndarray, records: Arrays) -> None:
@@ -373,9 +379,12 @@ class NativeLoop:
 
     def _point_tables(self, data: Sequence[np.ndarray]) -> Arrays:
         """Puts the addresses of tables that the call before did not have into the arguments; returns copies of them."""
-        changed = [j for j, (seen, array) in enumerate(zip(self._tables, data, strict=True)) if seen() is not array]
-        if not changed:
+        for seen, array in zip(self._tables, data, strict=True):
+            if seen() is not array:
+                break
+        else:
             return []
+        changed = [j for j, (seen, array) in enumerate(zip(self._tables, data, strict=True)) if seen() is not array]
         self._lowest = min(map(len, data))
         return [self._point_table(j, data[j]) for j in changed]
 
@@ -391,17 +400,24 @@ class NativeLoop:
         self._tables[j] = weakref.ref(array) if found is array else _nothing  # seen again, there is nothing to do
         return found
 
-    def _check_rows(self, place: int, indices: np.ndarray) -> None:
-        """An error for rows that no table has: machine code would read beyond it.   place: of the indices"""
-        if not self._rows_within(place, indices.size, self._lowest):
-            raise IndexError(f"the indices of the batches must lie in 0 … {self._lowest - 1}, the rows of the tables")
+    def _check_rows(self, indices: np.ndarray) -> None:
+        """An error for rows that no table has: machine code would read beyond it."""
+        if not self._rows_within(_address(indices), indices.size, self._lowest):
+            self._refuse_rows()
 
-    def _native(self, steps: int) -> int:
-        if self._is_alone:
-            return self.bound.run(*self.bound.arguments(steps, *self.watched))
+    def _refuse_rows(self) -> NoReturn:
+        raise IndexError(f"the indices of the batches must lie in 0 … {self._lowest - 1}, the rows of the tables")
+
+    def _native(self, steps: int, feed: Feed | None = None) -> int:
+        """Steps done, on as many threads as are fastest; with a feed that holds the call -1 for a row outside."""
         start = time.perf_counter()
         threads = self.choice.next()
-        done = TEAM.run(threads, self.bound.run, lambda t, n: self.bound.arguments(steps, *self.watched, t, n))
+        if feed is not None and threads == 1:
+            done = self._run(feed.address)
+        else:
+            if feed is not None:
+                self._check_rows(feed.indices)
+            done = TEAM.run(threads, self.bound.run, lambda t, n: self.bound.arguments(steps, *self.watched, t, n))
         self.choice.tell(threads, (time.perf_counter() - start) / max(1, done))
         return done
 

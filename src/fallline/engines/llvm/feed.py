@@ -16,12 +16,15 @@ KEPT = 4  # feeds of a loop, by number of steps: the longest unused one leaves f
 class Feed:
     """What calls of so many steps are given, and what they leave.
 
-    indices  (steps, batch) int64, and place, where they lie;  scanned, records  one array each, (steps, …)
+    indices  (steps, batch) int64;  scanned, records  one array each, (steps, …)
+    words    the call of `moves.run_fed`, and address, where they lie
     """
 
     def __init__(self, steps: int, batch: int, scanned: Sequence[Spec], records: Sequence[Spec]):
         self.indices = np.empty((steps, batch), np.int64)
-        self.place = self.indices.ctypes.data
+        call = np.zeros(13, np.int64)
+        call[10:12] = self.indices.ctypes.data, self.indices.size
+        self.words, self.address = call.data, call.ctypes.data
         self.scanned = [np.empty((steps, *s.shape), s.dtype) for s in scanned]
         self.records = [np.empty((steps, *s.shape), s.dtype) for s in records]
 
