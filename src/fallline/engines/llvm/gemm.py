@@ -8,8 +8,8 @@ ascending order (vectors.py: a few, added in a fixed order), whichever unit and 
 Measured on one thread of an AVX-512 Xeon (tiles alone: 229 GF/s) in f32, beside OpenBLAS in turn, M × K × N in GF/s:
 128×784×256 215 (177), 128×256×128 220 (171), 784×128×256 with A transposed 212 (183), 128×128×256 with B transposed
 205 (147), 64×64×128 212 (187), 1024³ 198 (197), with B transposed 197 (193), with A transposed 176 (188). One call of
-32×20×32 takes 0.21 µs, of which 0.18 is arithmetic. On one thread of a Zen 3 (AVX2, peak 103): 128×784×256 91,
-128×256×128 98, 784×128×256 with A transposed 92, 128×128×256 with B transposed 93, 64×64×128 96, 1024³ 92, with B
+32×20×32 takes 0.21 µs, of which 0.18 is arithmetic. On one thread of a Zen 3 (AVX2, peak 103): 128×784×256 92,
+128×256×128 98, 784×128×256 with A transposed 92, 128×128×256 with B transposed 93, 64×64×128 96, 1024³ 93, with B
 transposed 92, with A transposed 87; 32×20×32 80.
 """
 
@@ -37,6 +37,7 @@ POINTERS = ("A", "B", "C", "epilogue", "epilogue_args")
 HELD = 2048  # a packed block of B with at most so many rows is kept for all units that need it
 WIDE = 1024  # bytes of a row of a block, or half of that to make more blocks
 LARGE = 1_000_000_000  # floating-point operations from which a product is cut into larger blocks
+SAME_SETS = 1024  # bytes; lines that are a multiple of it apart share four sets of an L1
 UNITS = 8  # units that a product of some size should have at least, for threads to share
 SMALL = 2_000_000  # floating-point operations (10 µs) below which one unit is enough
 SCRATCH = 65536  # bytes of a block of a small product
@@ -52,6 +53,7 @@ class Caches(NamedTuple):
     b_step    bytes from row to row of B, beyond which it is packed
     tiles     above each other in a block at most
     large_wide, large_tiles  bytes of a row, and tiles above each other, in blocks of a LARGE product
+    skew      whether rows of a block that is summed up aside are a panel longer where they are a multiple of SAME_SETS
     """
 
     panel: int
@@ -61,6 +63,7 @@ class Caches(NamedTuple):
     tiles: int
     large_wide: int
     large_tiles: int
+    skew: bool
 
 
 # An AVX-512 Xeon with 48 KB of L1 and 2 MB of L2. panel: 65536 is up to 4 % slower. a_spread: 1024³ in place 40 %
@@ -68,12 +71,11 @@ class Caches(NamedTuple):
 # packed 9 % slower. tiles: 784 × 128 × 256 with Adam as epilogue, 8 are 13 % slower. Large products pay more for
 # packing A once for each block of columns: a step of 1024-1024-1024-10, batch 1024, takes 59 ms with these in place of
 # 64; 1536³ with A transposed 184 GF/s in place of 163, not transposed 194 in place of 199.
-AMPLE = Caches(32768, 32768, 1_000_000, 2000, 4, 4096, 16)
-# A Zen 3 with 32 KB of L1 in 8 ways and 512 KB of L2, peak 103 GF/s. With the numbers above 128 × 784 × 256 runs at 81
-# GF/s in place of 91 (rows of B that are 1 KB apart fall into four sets of L1), 784 × 128 × 256 with A transposed at 77
-# in place of 92; 1024³ with B transposed at 84 in place of 92: a panel fills all of L1, and the block that is
-# summed up (94 × 1024) does not stay in L2.
-NARROW = Caches(16384, 32768, 1_000_000, 900, 4, 4096, 8)
+AMPLE = Caches(32768, 32768, 1_000_000, 2000, 4, 4096, 16, False)
+# A Zen 3 with 32 KB of L1 in 8 ways and 512 KB of L2, peak 103 GF/s. With the numbers above 128 × 784 × 256 runs at 83
+# GF/s in place of 92: rows of B that are 1 KB apart fall into four sets of L1, and a panel fills all of it. Within a
+# step the products of 1024³ take 23.2 to 24.9 ms, without the skew 25.0 to 27.4, with the numbers above 24 to 26.
+NARROW = Caches(24576, 32768, 1_000_000, 900, 4, 4096, 12, True)
 
 
 def caches(target: Target) -> Caches:
@@ -99,7 +101,7 @@ def plan(M: int, N: int, K: int, batches: int, itemsize: int, target: Target) ->
     row_blocks, column_blocks = max(1, -(-M // rows)), max(1, -(-N // columns))
     width = -(-columns // t.lanes) * t.lanes
     depth = K if K <= HELD else piece(target)
-    elements = _a_size(rows, t) + width * depth + overrun(t) + rows * width
+    elements = _a_size(rows, t) + width * depth + overrun(t) + rows * (width + t.panel)
     if min(M, N) <= 1:
         elements = K + t.panel + rows * columns
     return Blocks(
@@ -220,7 +222,10 @@ def _write_units(module: Module, t: Tiling) -> None:
     f = Function(module, f"{t.name}_units", ENTRY[:4], exported=False)
     g = _arguments(f)
     g.has_epilogue = f.compare("ne", g.epilogue, "null", "ptr")
-    g.ld = _round(f, f.min(g.columns, g.N), t.lanes)
+    g.width = g.ld = _round(f, f.min(g.columns, g.N), t.lanes)
+    if caches(t.target).skew:
+        alike = f.compare("eq", f.rem(g.width, SAME_SETS // t.itemsize), 0)
+        g.ld = f.choose(alike, f.add(g.width, t.panel), g.width)
     g.packed = _packs_b(f, t, g)
     g.packs_a = _packs_a(f, t, g)
     g.PA = "%scratch"
@@ -228,7 +233,7 @@ def _write_units(module: Module, t: Tiling) -> None:
         "%scratch", f.mul(f.div(f.add(g.rows, t.tall - 1), t.tall), packed_rows(t) * piece(t.target)), t.element
     )
     g.long = f.compare("sgt", g.K, HELD)
-    g.tile = f.at(g.PB, f.add(f.mul(g.ld, f.choose(g.long, piece(t.target), g.K)), overrun(t)), t.element)
+    g.tile = f.at(g.PB, f.add(f.mul(g.width, f.choose(g.long, piece(t.target), g.K)), overrun(t)), t.element)
     f.loop("%last", lambda unit, held: [_unit(f, t, g, unit, held)], start="%first", carried=[("i64", "-1")])
     f.finish()
 
@@ -264,7 +269,7 @@ def _unit(f: Function, t: Tiling, g: SimpleNamespace, unit: str, held: str) -> s
         depth = f.min(f.sub(g.K, k0), piece(t.target))
         Bk = f.at(B, f.mul(k0, g.b_row), t.element)
         stale = f.binary("or", f.compare("ne", held, b.grid), g.long, "i1")
-        s.PB = f.at(g.PB, f.choose(g.long, 0, f.mul(g.ld, k0)), t.element)
+        s.PB = f.at(g.PB, f.choose(g.long, 0, f.mul(g.width, k0)), t.element)
         with f.when(f.binary("and", stale, f.binary("or", g.packed, s.partial, "i1"), "i1")):
             _pack_b(f, t, g, s, Bk, depth, b)
         _tiles(f, t, g, s, b, f.at(A, f.mul(k0, g.a_col), t.element), Bk, k0, depth)
