@@ -11,7 +11,7 @@ from fallline.core.spec import spec
 from fallline.graph.check import verify
 from fallline.graph.program import Program
 from fallline.ops.reduce import sum as asum
-from fallline.optim.optimizer import Optimizer
+from fallline.optim.optimizer import Context, Optimizer
 from fallline.optim.schedules import Exponential
 from tests.tolerance import TOL, assert_close
 
@@ -26,13 +26,22 @@ def arrays(rng, dtype="float64", scale=1.0):
     return {path: np.asarray(scale * rng.normal(size=shape), dtype) for path, shape in shapes.items()}
 
 
+def told(gradients):
+    """The context of a step whose gradients are the same everywhere."""
+    return Context(gradient_at=lambda params: {path: gradients[path] for path in params})
+
+
 def minimise(f, start, optimizer, steps):
-    """f at the start and after some steps, with a rate that falls to 0 along a line; one program for all steps."""
+    """f at the start and where the optimizer wants to be judged after each step, with a rate that falls to 0 along a
+    line; one program for all steps."""
 
     def step(params, state, lr, t):
-        value, grads = value_and_grad(f)(params)
-        return (value, *optimizer.update(params, grads, state, lr=lr, t=t))
+        grads = value_and_grad(f)(params)[1]
+        context = Context(gradient_at=lambda point: value_and_grad(f)(point)[1])
+        new, after = optimizer.update(params, grads, state, lr=lr, t=t, context=context)
+        return f(optimizer.evaluated(params, state)), new, after
 
+    optimizer = optimizer.for_run(batches=1, epochs=steps)
     params, state = start, optimizer.init(start)
     number = spec((), "float64")
     program = Program.of(step, params, state, number, number)
@@ -83,7 +92,7 @@ def test_one_program_serves_a_whole_schedule(cls, dtype, rng):
 
     def update(params, grads, state, lr, t):
         traces.append(t)
-        return optimizer.update(params, grads, state, lr=lr, t=t)
+        return optimizer.update(params, grads, state, lr=lr, t=t, context=told(grads))
 
     params = arrays(rng, dtype)
     state, number = optimizer.init(params), spec((), dtype)
@@ -91,7 +100,7 @@ def test_one_program_serves_a_whole_schedule(cls, dtype, rng):
     for step in range(20):
         grads = arrays(rng, dtype, scale=0.1)
         rate = optimizer.rate_at(step, steps_per_epoch=5, epochs=4)
-        expected = optimizer.update(params, grads, state, lr=rate, t=step + 1.0)
+        expected = optimizer.update(params, grads, state, lr=rate, t=step + 1.0, context=told(grads))
         params, state = program(params, grads, state, rate, step + 1.0)
         for found, wanted in zip((params, state), expected, strict=True):
             assert list(found) == list(wanted)
@@ -106,7 +115,8 @@ def test_shapes_dtypes_and_names_stay(cls, dtype, rng):
     optimizer, params = cls.sample(), arrays(rng, dtype)
     before = {path: p.copy() for path, p in params.items()}
     state = optimizer.init(params)
-    new_params, new_state = optimizer.update(params, arrays(rng, dtype), state, lr=0.1, t=1)
+    grads = arrays(rng, dtype)
+    new_params, new_state = optimizer.update(params, grads, state, lr=0.1, t=1, context=told(grads))
     assert list(new_params) == list(params)
     assert list(new_state) == list(state)
     for old, new in ((params, new_params), (state, new_state)):
@@ -121,9 +131,10 @@ def test_shapes_dtypes_and_names_stay(cls, dtype, rng):
 @every_optimizer
 def test_each_array_is_updated_on_its_own(cls, rng):
     optimizer, params, grads = cls.sample(), arrays(rng), arrays(rng, scale=0.1)
-    together, _ = optimizer.update(params, grads, optimizer.init(params), lr=0.1, t=1.0)
+    step = {"lr": 0.1, "t": 1.0, "context": told(grads)}
+    together, _ = optimizer.update(params, grads, optimizer.init(params), **step)
     for path, p in params.items():
-        alone, _ = optimizer.update({path: p}, {path: grads[path]}, optimizer.init({path: p}), lr=0.1, t=1.0)
+        alone, _ = optimizer.update({path: p}, {path: grads[path]}, optimizer.init({path: p}), **step)
         assert_close(together[path], alone[path])
 
 
@@ -134,6 +145,23 @@ def test_the_rate_is_data(cls, rng):
     other = optimizer.with_rate(7.0)
     assert other.rate_at(0, steps_per_epoch=1, epochs=1) == 7.0
     assert other.with_rate(optimizer.learning_rate) == optimizer
-    results = [o.update(params, grads, o.init(params), lr=0.1, t=1.0)[0] for o in (optimizer, other)]
+    step = {"lr": 0.1, "t": 1.0, "context": told(grads)}
+    results = [o.update(params, grads, o.init(params), **step)[0] for o in (optimizer, other)]
     for path in params:
         assert_close(results[0][path], results[1][path], "exact")
+
+
+@every_optimizer
+def test_what_is_judged_before_the_first_step_is_the_start(cls, rng):
+    """And its paths, shapes and dtypes are those of the trained weights, buffers included, in every later step."""
+    optimizer, params = cls.sample(), arrays(rng, "float32")
+    buffers = {"norm.mean": np.float32(rng.normal(size=3)), "codes": np.arange(3)}
+    weights, state = {**params, **buffers}, optimizer.init(params, buffers)
+    for path, judged in optimizer.evaluated(weights, state).items():
+        assert_close(judged, weights[path], "f32")
+    grads = arrays(rng, "float32", scale=0.1)
+    context = Context(told(grads).gradient_at, buffers)
+    new, state = optimizer.update(params, grads, state, lr=0.1, t=1, context=context)
+    judged = optimizer.evaluated({**new, **buffers}, state)
+    assert list(judged) == list(weights)
+    assert all((judged[p].shape, judged[p].dtype) == (leaf.shape, leaf.dtype) for p, leaf in weights.items())

@@ -17,7 +17,7 @@ from fallline.ops.compare import less, where
 from fallline.ops.composite import lerp
 from fallline.ops.transcendental import exp, sqrt
 from fallline.optim.average import weight_sum
-from fallline.optim.optimizer import Arrays, Optimizer
+from fallline.optim.optimizer import ALONE, Arrays, Context, Optimizer
 from fallline.optim.schedules import Rate
 from fallline.optim.wrappers import decayed
 
@@ -65,8 +65,11 @@ class AdamW(Adam):
     weight_decay: float = setting(0.01, at_least=0)
     where: Where = None
 
-    def update(self, params: Any, grads: Any, state: Any, *, lr: Any, t: Any) -> tuple[Arrays, Arrays]:
-        return super().update(decayed(params, lr, self.weight_decay, self.where, repr(self)), grads, state, lr=lr, t=t)
+    def update(
+        self, params: Any, grads: Any, state: Any, *, lr: Any, t: Any, context: Context = ALONE
+    ) -> tuple[Arrays, Arrays]:
+        params = decayed(params, lr, self.weight_decay, self.where, repr(self))
+        return super().update(params, grads, state, lr=lr, t=t, context=context)
 
 
 @record

@@ -8,7 +8,7 @@ from fallline.core.record import record, setting
 from fallline.core.select import Where
 from fallline.ops.arithmetic import sign
 from fallline.ops.composite import lerp
-from fallline.optim.optimizer import Arrays, Optimizer
+from fallline.optim.optimizer import ALONE, Arrays, Context, Optimizer
 from fallline.optim.schedules import Rate
 from fallline.optim.wrappers import decayed
 
@@ -33,8 +33,11 @@ class Lion(Optimizer):
     def step(self, g: Any, m: Any, *, lr: Any, t: Any) -> Any:
         return -lr * sign(lerp(m, g, 1.0 - self.beta1)), (lerp(m, g, 1.0 - self.beta2),)
 
-    def update(self, params: Any, grads: Any, state: Any, *, lr: Any, t: Any) -> tuple[Arrays, Arrays]:
-        return super().update(decayed(params, lr, self.weight_decay, self.where, repr(self)), grads, state, lr=lr, t=t)
+    def update(
+        self, params: Any, grads: Any, state: Any, *, lr: Any, t: Any, context: Context = ALONE
+    ) -> tuple[Arrays, Arrays]:
+        params = decayed(params, lr, self.weight_decay, self.where, repr(self))
+        return super().update(params, grads, state, lr=lr, t=t, context=context)
 
 
 __all__ = ["Lion"]

@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
+from fallline.core.errors import ConfigError
 from fallline.core.record import Record
 from fallline.ops.arithmetic import astype
 from fallline.optim.schedules import Rate, checked_rate, rate_at
 
 Arrays = dict[str, Any]  # path -> array or Value
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an optimizer may ask for in a step besides the gradients.
+
+    gradient_at  parameters by path -> dJ/dw there, on the same batch and with the same random numbers; what is asked
+                 for becomes part of the step's program, and nothing else does
+    buffers      the buffers of the network after this step (running statistics) by path
+    key          the step's random key, uint32 (2,)
+    """
+
+    gradient_at: Callable[[Mapping[str, Any]], Arrays] | None = None
+    buffers: Mapping[str, Any] = field(default_factory=lambda: NONE)
+    key: Any = None
+
+    def gradient(self, params: Mapping[str, Any], asked_by: Optimizer) -> Arrays:
+        """dJ/dw at these parameters."""
+        if self.gradient_at is None:
+            raise ConfigError(f"{asked_by!r} needs the gradient at a second point: pass context=Context(gradient_at=…)")
+        return self.gradient_at(params)
+
+    def through(self, change: Callable[[Arrays], Arrays]) -> Context:
+        """The same with every gradient changed, as a wrapper changes the one that it was given."""
+        ask = self.gradient_at
+        return self if ask is None else replace(self, gradient_at=lambda params: change(ask(params)))
+
+
+ALONE = Context()
+
+
+def rate_of(lr: Any, path: str) -> Any:
+    """The learning rate of one parameter, of a rate for all of them or one for each."""
+    return lr[path] if isinstance(lr, Mapping) else lr
 
 
 class Minimizer(Record):
@@ -49,8 +87,15 @@ class Optimizer(Minimizer):
         """The slots of a parameter before the first step.   param: anything with shape and dtype"""
         return tuple(np.zeros(param.shape, param.dtype) for _ in self.slots)
 
-    def init(self, params: Mapping[str, Any]) -> Arrays:
-        """The state before the first step: "slot:path" -> array."""
+    def for_run(self, batches: float, epochs: float) -> Optimizer:
+        """The same optimizer with everything that it counts in epochs, or in parts of the run, in steps.
+
+        batches  steps to an epoch, a short last one counted by its size;  epochs  length of the run
+        """
+        return self
+
+    def init(self, params: Mapping[str, Any], buffers: Mapping[str, Any] = NONE) -> Arrays:
+        """The state before the first step: "slot:path" -> array.   params, buffers: of the network, by path"""
         return {
             f"{slot}:{path}": array
             for path, p in params.items()
@@ -58,25 +103,48 @@ class Optimizer(Minimizer):
         }
 
     def update(
-        self, params: Mapping[str, Any], grads: Mapping[str, Any], state: Mapping[str, Any], *, lr: Any, t: Any
-    ) -> tuple[Arrays, Arrays]:
+        self, params: Mapping[str, Any], grads: Mapping[str, Any], state: Mapping[str, Any], *, lr: Any, t: Any,
+        context: Context = ALONE,
+    ) -> tuple[Arrays, Arrays]:  # fmt: skip
         """(new parameters, new state) after step number t at rate lr.
 
         params, grads  path -> array, or path -> Value while a program is built;  state  as from `init`
+        lr             one number, or path -> number
         """
         new_params, new_state = {}, {}
         with np.errstate(all="ignore"):  # as in a program: NaN and infinity are the trainer's to report
             for path, p in params.items():
-                rate, number = astype(lr, p.dtype), astype(t, p.dtype)
+                rate, number = astype(rate_of(lr, path), p.dtype), astype(t, p.dtype)
                 old = [state[f"{slot}:{path}"] for slot in self.slots]
                 delta, slots = self.step(grads[path], *old, lr=rate, t=number)
                 new_params[path] = p + delta
                 new_state.update({f"{slot}:{path}": array for slot, array in zip(self.slots, slots, strict=True)})
         return new_params, new_state
 
+    def evaluated_network(self, network: Any) -> Any:
+        """The network that is judged, kept and saved, of the one that is trained."""
+        return network
+
+    def evaluated(self, weights: Mapping[str, Any], state: Mapping[str, Any]) -> Arrays:
+        """The leaves of `evaluated_network` by path: a method may train some weights and be judged by others.
+
+        weights  the leaves of the trained network by path, parameters and buffers;  state  of the same step
+        """
+        return dict(weights)
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether `update` asks its context for gradients."""
+        return False
+
+    @property
+    def schedule(self) -> Rate:
+        """What the rate follows: `learning_rate`, unless a wrapper lays a curve of its own over it."""
+        return self.learning_rate
+
     def rate_at(self, step: int, *, steps_per_epoch: int, epochs: float, history: Sequence[float] = ()) -> float:
         """The learning rate of a step.   step counts from 0; history: the validation losses of the finished epochs"""
-        return rate_at(self.learning_rate, step, steps_per_epoch=steps_per_epoch, epochs=epochs, history=history)
+        return rate_at(self.schedule, step, steps_per_epoch=steps_per_epoch, epochs=epochs, history=history)
 
     def with_rate(self, learning_rate: Rate) -> Optimizer:
         """The same optimizer with another learning rate; a training program depends on `with_rate(0.0)` alone."""
@@ -88,4 +156,4 @@ class Optimizer(Minimizer):
         return cls(learning_rate=0.1)  # type: ignore[call-arg]
 
 
-__all__ = ["Minimizer", "Optimizer"]
+__all__ = ["ALONE", "Arrays", "Context", "Minimizer", "Optimizer", "rate_of"]

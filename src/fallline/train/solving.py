@@ -30,6 +30,7 @@ class Solving:
         engine: Engine,
     ):  # fmt: skip
         self.objective = TrainingObjective(model, train, penalties, engine)
+        self.network = model.network
         self.solver, self.epochs, self.seed = solver, epochs, seed
         self.start = self.objective.weights
         self.state = solver.init(self.start)

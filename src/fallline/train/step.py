@@ -8,7 +8,7 @@ of a penalty does not depend on the batch size. Weights of rows are scaled to a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from fallline.core.record import key_of
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, with_leaves
 from fallline.engines.engine import COMPILED, Call, Engine, Loop
-from fallline.graph.op import as_value
+from fallline.graph.op import OPS, as_value
 from fallline.graph.program import Program
 from fallline.graph.value import Value, scope
 from fallline.losses.loss import Loss
@@ -30,7 +30,7 @@ from fallline.nn.layer import Layer, output_spec
 from fallline.nn.run import EVAL, Run
 from fallline.ops.composite import dot
 from fallline.ops.transcendental import sqrt
-from fallline.optim.optimizer import Optimizer
+from fallline.optim.optimizer import Context, Optimizer
 
 Arrays = dict[str, Any]
 
@@ -109,6 +109,22 @@ class Inside(NamedTuple):
     gradients: Arrays
 
 
+class _State(Mapping[str, Any]):
+    """The optimizer's arrays among the carried ones, by name; an engine may copy out those that are read."""
+
+    def __init__(self, carry: Sequence[Any], places: Mapping[str, int]):
+        self._carry, self._places = carry, places
+
+    def __getitem__(self, name: str) -> Any:
+        return self._carry[self._places[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 @dataclass(frozen=True)
 class Step:
     """Everything that one training step is made of.
@@ -178,11 +194,43 @@ class Step:
             look(Inside(run.calls or [], *found, gradients))
         with scope("gradient_norm"):
             norm = sqrt(sum(dot(g, g) for g in gradients.values())) if gradients else objective * 0.0
-        with scope("optimizer"):
-            new_params, new_state = self.optimizer.update(params, gradients, state, lr=lr, t=t)
         new_buffers = {path: run.updates.get(path, old) for path, old in buffers.items()}
+        context = Context(partial(self._gradient_at, buffers, key, (x, y, w)), new_buffers, key)
+        with scope("optimizer"):
+            new_params, new_state = self.optimizer.update(params, gradients, state, lr=lr, t=t, context=context)
         ordered = {p: new_params[p] for p in params}, new_buffers, {s: new_state[s] for s in state}
         return (*ordered, objective + norm, cost.total, norm)
+
+    def _gradient_at(self, buffers: Arrays, key: Any, rows: tuple[Any, Any, Any], params: Arrays) -> Arrays:
+        """dJ/dw of the same rows at other parameters, with the same random numbers; the buffers stay as they are."""
+        # Nodes of their own: the gradient is to end here, and not to go on into what these parameters were made of.
+        here = {path: OPS["identity"].apply(as_value(p)) for path, p in params.items()}
+        network = with_leaves(self.network, {**here, **buffers})
+        run = Run.of(network, training=True, key=key)
+        return gradients_of(batch_cost(network, here, self.loss, self.penalties, self.batch, rows, run).objective, here)
+
+    def start(self, network: Layer) -> Arrays:
+        """The optimizer's state before the first step of this network."""
+        return self.optimizer.init(leaves(network, "param"), leaves(network, "buffer"))
+
+    @cached_property
+    def evaluated_network(self) -> Layer:
+        """The network that is judged and kept; its leaves are those of `evaluated`."""
+        return self.optimizer.evaluated_network(self.network)
+
+    def evaluated(self, weights: Arrays, carry: Sequence[Any], state: Arrays) -> Arrays:
+        """The leaves of the evaluated network by path, in their order.
+
+        weights  the trained ones, as from `weights(carry)`;  state  the names of the optimizer's arrays
+        """
+        found = self.optimizer.evaluated(
+            weights, _State(carry, {s: len(self._places) + k for k, s in enumerate(state)})
+        )
+        return {path: found[path] for path in self._evaluated_paths}
+
+    @cached_property
+    def _evaluated_paths(self) -> list[str]:
+        return list(leaves(self.evaluated_network))
 
     def loop(self, state: Arrays, x: Any, y: Any, w: Any) -> Loop:
         """The compiled loop over batches shaped like x, y, w; built once per configuration and shape."""

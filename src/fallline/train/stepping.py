@@ -15,6 +15,7 @@ from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves
 from fallline.data.batches import epoch_order
 from fallline.engines.engine import Engine, Loop, LoopResult
+from fallline.nn.layer import Layer
 from fallline.ops.random import new_key, step_keys
 from fallline.optim.optimizer import Optimizer
 from fallline.train.events import BatchProgress
@@ -35,12 +36,15 @@ KEYS = 4096  # steps whose numbers and random keys are computed together
 class Round:
     """The weights after an epoch (0: before the first one), and what the epoch itself found, as columns of a row.
 
-    weights  every leaf of the network by path, in the order of `leaves(network)`
+    weights  every leaf of the network that is judged and kept by path, in the order of `leaves(network)`
+    facts    columns of the history
+    trained  the leaves of the network that is trained; None where the two are the same
     """
 
     epoch: int
     weights: dict[str, Any]
     facts: dict[str, Any]
+    trained: dict[str, Any] | None = None
 
 
 @dataclass
@@ -70,8 +74,9 @@ class Stepping:
         self.batch_size = min(self.batch_size, len(self.train))
         self.batches = -(-len(self.train) // self.batch_size)
         given = self.penalties, self.batch_size, self.engine
+        self.optimizer = self.optimizer.for_run(len(self.train) / self.batch_size, self.epochs)
         self.step = Step(self.model.network, self.model.loss, self.optimizer, *given)
-        self.state = self.optimizer.init(leaves(self.model.network, "param"))
+        self.state = self.step.start(self.model.network)
         self.key = new_key(self.seed)
         self.steps_done = 0
         self.failure = self.reason = ""
@@ -88,7 +93,7 @@ class Stepping:
         untrained = self._untrained(carry)
         if untrained is None:
             return
-        yield Round(0, leaves(self.model.network), untrained)
+        yield self._round(0, carry, untrained)
         replay = Replay(self._call, carry)
         for epoch in range(1, self.epochs + 1):
             totals, norms, done = [], [], 0
@@ -112,7 +117,16 @@ class Stepping:
                 self.steps_done += result.steps
                 yield BatchProgress(epoch, done, self.batches, float(losses[-1]) / indices.shape[1])
             facts = _facts(self._rate, _sum(norms) / done, _sum(totals) / self._weight)
-            yield Round(epoch, self.step.weights(carry), facts)
+            yield self._round(epoch, carry, facts)
+
+    @property
+    def network(self) -> Layer:
+        """The network that is judged and kept."""
+        return self.step.evaluated_network
+
+    def _round(self, epoch: int, carry: Sequence[Any], facts: dict[str, Any]) -> Round:
+        trained = self.step.weights(carry)
+        return Round(epoch, self.step.evaluated(trained, carry, self.state), facts, trained)
 
     def _calls(self, epoch: int) -> Iterator[np.ndarray]:
         """The epoch's batches in groups of equal batch size, each group one engine call: (steps, batch) row numbers."""
@@ -158,7 +172,7 @@ class Stepping:
 
     def _rates(self, first: int, steps: int) -> np.ndarray:
         """The learning rates of steps counted from 0."""
-        rate = self.optimizer.learning_rate
+        rate = self.optimizer.schedule
         if isinstance(rate, (int, float)):
             return np.full(steps, float(rate))
         epochs = max(1, self.epochs)  # the rate of an untrained network is that of a first step

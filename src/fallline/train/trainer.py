@@ -136,7 +136,7 @@ class Trainer:
         if failure:
             warn_user(f"{failure}; the weights of epoch {best[0]} are kept", RuntimeWarning)
         row_weights = None if (self.train.w == 1).all() else self.train.w
-        model = replace(self.model, network=with_leaves(self.model.network, best[1]))
+        model = replace(self.model, network=with_leaves(self.way.network, best[1]) if best[1] else self.model.network)
         return Fit(model, self.history, reason, best[0], ended, self.trail.path, self.penalties, row_weights)
 
     def _ending(self, stopped: Stop | None) -> tuple[Ending, str]:
@@ -183,7 +183,8 @@ class Trainer:
         None when Ctrl-C came in between.
         """
         row: dict[str, Any] = {"epoch": found.epoch}
-        turn = self.trail.note([found.weights[path] for path in self._params])
+        trained = found.weights if found.trained is None else found.trained
+        turn = self.trail.note([trained[path] for path in self._params])
         for name, value in found.facts.items():
             row[name] = value
             if name == "gradient_norm" and turn is not None:
@@ -206,7 +207,7 @@ class Trainer:
         """What judges the weights: in the full precision with which the model will predict."""
         exact = self.running.with_options(threads=self.running.threads)
         rows = self.train if self.validation is None else self.validation
-        return Judging(self.model.network, self.model.loss, rows, exact)
+        return Judging(self.way.network, self.model.loss, rows, exact)
 
     def _is_interrupted(self) -> bool:
         return self._interrupted

@@ -200,7 +200,7 @@ def _step(
     """The step that fit takes, with the first rows as its batch."""
     batch = min(batch_rows(64 if batch_size is None else batch_size, len(train)), len(train))
     step = Step(model.network, model.loss, optimizer, penalties, batch, engine)
-    state = optimizer.init(leaves(model.network, "param"))
+    state = step.start(model.network)
     first = train.take(np.arange(batch))
     program = step.program(state, first.x, first.y, first.w)
     rate = optimizer.rate_at(0, steps_per_epoch=1, epochs=1)

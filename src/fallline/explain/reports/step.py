@@ -223,7 +223,7 @@ class _Opened:
         self.model, self.optimizer, self.x, self.seed = model, optimizer, x, seed
         w, seen = np.ones(len(y), model.dtype), list[Inside]()
         self.step = Step(model.network, model.loss, optimizer, penalties, len(y), get_engine(model.engine))
-        self.state = optimizer.init(leaves(model.network, "param"))
+        self.state = self.step.start(model.network)
         self.program = self.step.program(self.state, x, y, w, seen.append)
         self.batch, self.inside = [*leaves(x).values(), y, w], seen[0]
         self.layers = _outputs(self.inside.calls)
@@ -269,14 +269,18 @@ class _Opened:
             before=before,
             gradients=gradients,
             after=dict(zip(paths, after, strict=False)),
-            changes=self._changes(before, gradients, self.step.restored(carry, self.state)[1], rate, number),
+            changes=self._changes(before, gradients, carry, after, rate, number),
             slots=self.step.restored(after, self.state)[1],
             new_cost=float(self.cost.run(*after, *scanned, *self.batch)[0]),
         )  # fmt: skip
         return one, after
 
-    def _changes(self, w: Arrays, g: Arrays, state: Arrays, rate: float, number: int) -> Arrays:
+    def _changes(self, w: Arrays, g: Arrays, carry: list[Any], after: list[Any], rate: float, number: int) -> Arrays:
         """What the optimizer adds to the weights, in float64."""
+        if self.optimizer.looks_again:  # only the step itself has the gradients that it asks for
+            pairs = zip(w.items(), after, strict=False)
+            return {path: new.astype(np.float64) - old for (path, old), new in pairs}
+        state = self.step.restored(carry, self.state)[1]
         w, g, state = ({path: np.asarray(a, np.float64) for path, a in each.items()} for each in (w, g, state))
         new = self.optimizer.update(w, g, state, lr=np.float64(rate), t=np.float64(number))[0]
         return {path: np.asarray(new[path]) - old for path, old in w.items()}
