@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,15 @@ def told(gradients):
     return Context(gradient_at=lambda params: {path: gradients[path] for path in params})
 
 
+def judged(f, optimizer, params, state):
+    """f where the optimizer wants to be judged; of an ensemble the mean."""
+    shown = optimizer.evaluated(params, state)
+    if not optimizer.members:
+        return f(shown)
+    parts = [{path: shown[f"members.{k}.{path}"] for path in params} for k in range(optimizer.members[0])]
+    return sum(shown["mix.shares"][k] * f(part) for k, part in enumerate(parts))
+
+
 def minimise(f, start, optimizer, steps):
     """f at the start and where the optimizer wants to be judged after each step, with a rate that falls to 0 along a
     line; one program for all steps."""
@@ -39,7 +50,7 @@ def minimise(f, start, optimizer, steps):
         grads = value_and_grad(f)(params)[1]
         context = Context(gradient_at=lambda point: value_and_grad(f)(point)[1])
         new, after = optimizer.update(params, grads, state, lr=lr, t=t, context=context)
-        return f(optimizer.evaluated(params, state)), new, after
+        return judged(f, optimizer, params, state), new, after
 
     optimizer = optimizer.for_run(batches=1, epochs=steps)
     params, state = start, optimizer.init(start)
@@ -153,15 +164,18 @@ def test_the_rate_is_data(cls, rng):
 
 @every_optimizer
 def test_what_is_judged_before_the_first_step_is_the_start(cls, rng):
-    """And its paths, shapes and dtypes are those of the trained weights, buffers included, in every later step."""
+    """And its shapes and dtypes are those of the trained weights, buffers included, in every later step."""
     optimizer, params = cls.sample(), arrays(rng, "float32")
     buffers = {"norm.mean": np.float32(rng.normal(size=3)), "codes": np.arange(3)}
     weights, state = {**params, **buffers}, optimizer.init(params, buffers)
-    for path, judged in optimizer.evaluated(weights, state).items():
-        assert_close(judged, weights[path], "f32")
+    own = lambda shown: {path: leaf for path, leaf in shown.items() if path != "mix.shares"}  # noqa: E731
+    plain = lambda path: re.sub(r"^members\.\d+\.", "", path)  # noqa: E731
+    for path, leaf in own(optimizer.evaluated(weights, state)).items():
+        assert_close(leaf, weights[plain(path)], "f32")
     grads = arrays(rng, "float32", scale=0.1)
     context = Context(told(grads).gradient_at, buffers)
     new, state = optimizer.update(params, grads, state, lr=0.1, t=1, context=context)
-    judged = optimizer.evaluated({**new, **buffers}, state)
-    assert list(judged) == list(weights)
-    assert all((judged[p].shape, judged[p].dtype) == (leaf.shape, leaf.dtype) for p, leaf in weights.items())
+    shown = own(optimizer.evaluated({**new, **buffers}, state))
+    assert list(dict.fromkeys(map(plain, shown))) == list(weights)
+    for path, leaf in shown.items():
+        assert (leaf.shape, leaf.dtype) == (weights[plain(path)].shape, weights[plain(path)].dtype)

@@ -176,7 +176,8 @@ def test_text_form_of_aliases_classes_and_records() -> None:
     [
         ("circel", UnknownNameError, "no shape is called 'circel': did you mean 'Circle'"),
         ("circle(radius=1", ConfigError, r"cannot read 'circle\(radius=1': write it as Circle\(name=value"),
-        ("circle(radius=open('x'))", ConfigError, "plain values"),
+        ("circle(radius=open('x'))", ConfigError, "must be a float, not str"),
+        ("circle(radius=lambda: 1)", ConfigError, "plain values"),
         ("circle(radus=1)", ConfigError, "Circle has no field 'radus': did you mean 'radius'"),
         ("circle(1, 'm', True, (), 5)", ConfigError, "Circle: takes"),
         ("square", ConfigError, "Square: missing"),

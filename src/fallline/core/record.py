@@ -222,7 +222,7 @@ def _named(name: str, family: Mapping[str, type[R]]) -> type[R] | None:
 
 
 def as_record(value: str | type[R] | R, base: type[R]) -> R:
-    """A record from itself, from its class, or from text: "adam" or "adam(beta1=0.95)"."""
+    """A record from itself, from its class, or from text: "adam", "adam(beta1=0.95)", "ema(adam(0.01), decay=0.99)"."""
     if isinstance(value, base):
         return value
     if isinstance(value, type) and issubclass(value, base):
@@ -240,12 +240,22 @@ def _from_text(text: str, base: type[R]) -> R:
         call = ast.parse(f"f({inside if bracket else ')'}", mode="eval").body
         if not isinstance(call, ast.Call):
             raise ValueError
-        args = [ast.literal_eval(a) for a in call.args]
-        named = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError):
+        args = [_plain(a) for a in call.args]
+        named = {str(k.arg): _plain(k.value) for k in call.keywords}
+    except (SyntaxError, TypeError, ValueError):
         shape = f"{cls.__name__}(name=value, …)"
         raise ConfigError(f"cannot read {text!r}: write it as {shape} with plain values") from None
     return _made(cls, args, named)
+
+
+def _plain(node: ast.expr) -> Any:
+    """A value in a text; a name or a call stays text, for the field that takes a record to read."""
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return tuple(_plain(part) for part in node.elts)
+    named = node
+    while isinstance(named, (ast.BinOp, ast.Call)):  # clip-norm(adam) reads as clip minus norm(adam)
+        named = named.left if isinstance(named, ast.BinOp) else named.func
+    return ast.unparse(node).replace(" - ", "-") if isinstance(named, ast.Name) else ast.literal_eval(node)
 
 
 def _made(cls: type[R], args: Sequence[Any], named: dict[str, Any]) -> R:

@@ -139,4 +139,21 @@ class RAdam(Adam):
         return -where(less(5.0, rho), rectified, rate * m), (m, v)
 
 
-__all__ = ["AMSGrad", "Adam", "AdamW", "NAdam", "RAdam"]
+@record
+class OptimisticAdam(Adam):
+    """w <- w - lr (2 u - u'),  u = m̂ / (sqrt(v̂) + eps) Adam's step and u' that of the step before (at first u itself).
+
+    It counts on the next gradient to differ from this one as this one did from the last, and so does not circle around
+    the saddle of a game of two players, as min over x, max over y of x y.
+    source  Daskalakis et al. 2018 (arXiv:1711.00141), algorithm 1; the first step is lr u, as in Optax
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ("m", "v", "previous")
+
+    def step(self, g: Any, m: Any, v: Any, previous: Any, *, lr: Any, t: Any) -> Any:  # type: ignore[override]
+        m, v = self.averages(g, m, v)
+        u = (1.0 / weight_sum(self.beta1, t)) * m / self.root(v, t)
+        return -lr * (2.0 * u - where(less(t, 1.5), u, previous)), (m, v, u)
+
+
+__all__ = ["AMSGrad", "Adam", "AdamW", "NAdam", "OptimisticAdam", "RAdam"]

@@ -52,7 +52,7 @@ class Averaging(Keeper):
 
     def evaluated(self, weights: Mapping[str, Any], state: Mapping[str, Any]) -> Arrays:
         shown = super().evaluated(weights, state)
-        return {path: state[SLOT + path] if SLOT + path in state else leaf for path, leaf in shown.items()}
+        return {path: state.get(SLOT + path, leaf) for path, leaf in shown.items()}
 
 
 @record
@@ -78,9 +78,9 @@ class EMA(Averaging):
 
 @record
 class SWA(Averaging):
-    """average <- average + (w - average) / n for the n-th weights that are averaged: their plain mean is what is judged.
+    """average <- average + (w - average) / n for the n-th weights that are averaged: judged is their plain mean.
 
-    start   when averaging begins: below 1 a part of the run, otherwise a number of units; until then w itself is judged
+    after   when averaging begins: below 1 a part of the run, otherwise a number of units; until then w itself is judged
     every   units from one averaged w to the next
     unit    "epoch" or "step"
     A rate that stays high, constant or cyclic, lets the weights wander around the valley whose middle is wanted.
@@ -88,7 +88,7 @@ class SWA(Averaging):
     """
 
     optimizer: Optimizer = SGD()
-    start: float = setting(0.75, at_least=0)
+    after: float = setting(0.75, at_least=0)
     every: int = setting(1, at_least=1)
     unit: str = setting("epoch", choices=UNITS)
 
@@ -96,12 +96,12 @@ class SWA(Averaging):
 
     def for_run(self, batches: float, epochs: float) -> Optimizer:
         steps, each = math.ceil(batches) * epochs, math.ceil(batches) if self.unit == "epoch" else 1
-        start = self.start * (steps if self.start < 1 else each)
+        after = self.after * (steps if self.after < 1 else each)
         made = super().for_run(batches, epochs)
-        return made.replace(start=float(max(1, round(start))), every=self.every * each, unit="step")
+        return made.replace(after=float(max(1, round(after))), every=self.every * each, unit="step")
 
     def moved(self, average: Any, w: Any, t: Any) -> Any:
-        since = t - math.ceil(self.start)
+        since = t - math.ceil(self.after)
         turn = floor(since / self.every)
         due = less(since - self.every * turn, 0.5)
         share = where(less(since, 0.5), 1.0, where(due, 1.0 / (maximum(turn, 0.0) + 1.0), 0.0))

@@ -97,6 +97,24 @@ class CosineRestarts(Schedule):
 
 
 @record
+class CosineCycles(Schedule):
+    """Cosine from the top to `final`, over and over, `cycles` times in the run, each cycle equally long.
+
+    Steps that are left over, fewer than cycles, have the rate `final`.
+    source  Huang et al. 2017 (arXiv:1704.00109), eq. 2; a cycle of T // cycles steps
+    """
+
+    learning_rate: float = setting(at_least=0)
+    cycles: int = setting(5, at_least=1)
+    final: float = setting(0.0, at_least=0)
+
+    def at(self, step: int, *, steps_per_epoch: int, epochs: float, history: Sequence[float] = ()) -> float:
+        length = max(1, int(epochs * steps_per_epoch) // self.cycles)
+        over = step >= length * self.cycles
+        return self.final if over else _cosine(self.learning_rate, self.final, step % length / length)
+
+
+@record
 class OneCycle(Curve):
     """Up to learning_rate over the part `rise` of the length, then down far below the start, both along a cosine.
 
@@ -211,4 +229,15 @@ def _cosine(start: float, end: float, part: float) -> float:
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * part))
 
 
-__all__ = ["Chained", "Cosine", "CosineRestarts", "Curve", "Cyclic", "LinearDecay", "OneCycle", "Polynomial", "WarmUp"]
+__all__ = [
+    "Chained",
+    "Cosine",
+    "CosineCycles",
+    "CosineRestarts",
+    "Curve",
+    "Cyclic",
+    "LinearDecay",
+    "OneCycle",
+    "Polynomial",
+    "WarmUp",
+]

@@ -46,7 +46,7 @@ class Lookahead(Keeper):
         return new, joined(own, inner)
 
     def evaluated(self, weights: Mapping[str, Any], state: Mapping[str, Any]) -> Arrays:
-        slow = {path: state[SLOT + path] if SLOT + path in state else leaf for path, leaf in weights.items()}
+        slow = {path: state.get(SLOT + path, leaf) for path, leaf in weights.items()}
         return super().evaluated(slow, state)
 
     @classmethod

@@ -121,16 +121,21 @@ class Optimizer(Minimizer):
                 new_state.update({f"{slot}:{path}": array for slot, array in zip(self.slots, slots, strict=True)})
         return new_params, new_state
 
-    def evaluated_network(self, network: Any) -> Any:
-        """The network that is judged, kept and saved, of the one that is trained."""
-        return network
-
     def evaluated(self, weights: Mapping[str, Any], state: Mapping[str, Any]) -> Arrays:
-        """The leaves of `evaluated_network` by path: a method may train some weights and be judged by others.
+        """The leaves that are judged, kept and saved: a method may train some weights and be judged by others.
 
         weights  the leaves of the trained network by path, parameters and buffers;  state  of the same step
+        returns  the same paths, or with `members` those of an ensemble
         """
         return dict(weights)
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """How many networks are judged together, "members.0" to "members.n-1", each of which may be an ensemble again.
+
+        () is the one network itself.
+        """
+        return ()
 
     @property
     def looks_again(self) -> bool:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fallline.core.record import as_record, record, setting
+from fallline.core.errors import ConfigError
+from fallline.core.record import record, setting
 from fallline.core.select import Where, select
 from fallline.ops.arithmetic import astype, maximum
 from fallline.ops.compare import where
@@ -17,6 +18,7 @@ from fallline.ops.transcendental import sqrt
 from fallline.optim.optimizer import ALONE, NONE, Arrays, Context, Optimizer, rate_of
 from fallline.optim.schedules import Rate
 from fallline.optim.sgd import SGD
+from fallline.optim.solver import as_minimizer
 
 
 def decayed(params: Mapping[str, Any], lr: Any, weight_decay: float, where: Where, asked_by: str) -> Arrays:
@@ -26,6 +28,16 @@ def decayed(params: Mapping[str, Any], lr: Any, weight_decay: float, where: Wher
     decaying = select(where, params, asked_by)
     keep = {path: 1.0 - astype(rate_of(lr, path), params[path].dtype) * weight_decay for path in decaying}
     return {path: p * keep[path] if path in keep else p for path, p in params.items()}
+
+
+def inner_optimizer(given: Any, owner: str) -> Optimizer:
+    """What a wrapper is put around, which may be given by name; ConfigError for a solver."""
+    found = as_minimizer(given)
+    if isinstance(found, Optimizer):
+        return found
+    raise ConfigError(
+        f"{owner}({found!r}): a solver looks at all rows at once: give an optimizer of steps, such as adam"
+    )
 
 
 class Wrapper(Optimizer):
@@ -38,7 +50,7 @@ class Wrapper(Optimizer):
 
     def validate(self) -> None:
         """The learning rate is checked by the inner optimizer, which may be given by name."""
-        object.__setattr__(self, "optimizer", as_record(self.optimizer, Optimizer))
+        object.__setattr__(self, "optimizer", inner_optimizer(self.optimizer, type(self).__name__))
 
     @property
     def learning_rate(self) -> Rate:  # type: ignore[override]
@@ -61,8 +73,9 @@ class Wrapper(Optimizer):
     def init(self, params: Mapping[str, Any], buffers: Mapping[str, Any] = NONE) -> Arrays:
         return self.optimizer.init(params, buffers)
 
-    def evaluated_network(self, network: Any) -> Any:
-        return self.optimizer.evaluated_network(network)
+    @property
+    def members(self) -> tuple[int, ...]:
+        return self.optimizer.members
 
     def evaluated(self, weights: Mapping[str, Any], state: Mapping[str, Any]) -> Arrays:
         return self.optimizer.evaluated(weights, state)
@@ -95,7 +108,7 @@ class Keeper(Wrapper):
     """A wrapper with arrays of its own in the state: those of the inner optimizer are called "inner.slot:path"."""
 
     def begin(self, params: Mapping[str, Any], shown: Mapping[str, Any]) -> Arrays:
-        """Its own arrays before the first step, "slot:path" -> array.   shown: the inner optimizer's evaluated weights"""
+        """Its own arrays before the first step, "slot:path" -> array.   shown: what the inner optimizer evaluates"""
         raise TypeError(f"{type(self).__name__} must define begin(params, shown)")
 
     def init(self, params: Mapping[str, Any], buffers: Mapping[str, Any] = NONE) -> Arrays:
@@ -155,7 +168,7 @@ class ClipNorm(GradientWrapper):
 class ClipEach(GradientWrapper):
     """g <- g min(1, max_norm / ‖g‖) for the gradient of each parameter by itself.
 
-    source  Yu et al. 2017 (arXiv:1707.04822): gradients of blocks on a scale of their own; `ClipNorm` clips all together
+    source  Yu et al. 2017 (arXiv:1707.04822): each block of gradients has a scale of its own
     """
 
     optimizer: Optimizer
@@ -197,6 +210,26 @@ class Decay(Wrapper):
 
 
 @record
+class PathRate(Wrapper):
+    """lr <- factor · lr for some parameters, as in fine-tuning: a smaller rate for the layers that are good already.
+
+    where  which ones: None the weights (two axes or more), a path pattern such as "layers.0.*", a tuple of them, or a
+           predicate (path, leaf) -> bool
+    """
+
+    optimizer: Optimizer
+    factor: float = setting(0.1, at_least=0)
+    where: Where = None
+
+    def update(
+        self, params: Any, grads: Any, state: Any, *, lr: Any, t: Any, context: Context = ALONE
+    ) -> tuple[Arrays, Arrays]:
+        scaled = select(self.where, params, repr(self))
+        rates = {path: rate_of(lr, path) * self.factor if path in scaled else rate_of(lr, path) for path in params}
+        return self.optimizer.update(params, grads, state, lr=rates, t=t, context=context)
+
+
+@record
 class Freeze(Wrapper):
     """Some parameters stay as they are; the optimizer neither sees them nor keeps slots for them.
 
@@ -229,4 +262,16 @@ class Freeze(Wrapper):
         return cls(SGD(learning_rate=0.1), where=())
 
 
-__all__ = ["ClipEach", "ClipNorm", "ClipValue", "Decay", "Freeze", "GradientWrapper", "Keeper", "Wrapper"]
+__all__ = [
+    "ClipEach",
+    "ClipNorm",
+    "ClipValue",
+    "Decay",
+    "Freeze",
+    "GradientWrapper",
+    "Inner",
+    "Keeper",
+    "PathRate",
+    "Wrapper",
+    "joined",
+]

@@ -26,6 +26,7 @@ from fallline.graph.op import OPS, as_value
 from fallline.graph.program import Program
 from fallline.graph.value import Value, scope
 from fallline.losses.loss import Loss
+from fallline.nn.ensemble import Ensemble
 from fallline.nn.layer import Layer, output_spec
 from fallline.nn.run import EVAL, Run
 from fallline.ops.composite import dot
@@ -216,7 +217,10 @@ class Step:
     @cached_property
     def evaluated_network(self) -> Layer:
         """The network that is judged and kept; its leaves are those of `evaluated`."""
-        return self.optimizer.evaluated_network(self.network)
+        network = self.network
+        for n in reversed(self.optimizer.members):
+            network = Ensemble.of(network, n, self.loss.link, next(iter(leaves(network, "param").values())).dtype)
+        return network
 
     def evaluated(self, weights: Arrays, carry: Sequence[Any], state: Arrays) -> Arrays:
         """The leaves of the evaluated network by path, in their order.
