@@ -13,7 +13,7 @@ TESTABLE := $(VENV)/.installed-test
 COMPARABLE := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench check docs docs-write format format-check lint imports size types
+.PHONY: help demo test test-slow test-bench bench check docs docs-write format format-check lint imports size types
 
 help:  ## this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test: $(TESTABLE)  ## the test suite, without the slow tests
 # pytest's exit status 5: there is no such test.
 test-slow: $(TESTABLE)  ## the slow tests
 	$(PY) -m pytest -n $(JOBS) -q -m slow || [ $$? -eq 5 ]
+
+# -W default: the other libraries' own warnings are theirs.
+test-bench: $(TESTABLE) $(COMPARABLE)  ## the tests beside PyTorch, Optax and Keras (they are large)
+	$(PY) -m pytest -q -W default tests/optim/test_peers.py tests/optim/test_table.py
 
 bench: $(COMPARABLE)  ## times beside the other libraries (they are large); about twenty minutes
 	$(PY) -m benchmarks steps

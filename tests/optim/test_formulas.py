@@ -9,9 +9,10 @@ import pytest
 
 from fallline.core.spec import spec
 from fallline.graph.program import Program
-from fallline.optim.adam import Adam, AdamW, AMSGrad, NAdam, RAdam
+from fallline.optim.adam import Adam, AdamW, AMSGrad, NAdam, OptimisticAdam, RAdam
 from fallline.optim.adaptive import AdaGrad, RMSProp
 from fallline.optim.lion import Lion
+from fallline.optim.muon import Muon, orthogonalised
 from fallline.optim.sgd import SGD, Momentum, Nesterov
 from tests.tolerance import assert_close
 
@@ -92,6 +93,17 @@ def radam(w, gradients):
         yield w
 
 
+def optimistic(w, gradients):
+    m = v = 0.0
+    before = None
+    for t, g in enumerate(gradients, start=1):
+        m, v = B1 * m + (1 - B1) * g, B2 * v + (1 - B2) * g**2
+        u = (m / (1 - B1**t)) / (math.sqrt(v / (1 - B2**t)) + EPS)
+        w -= RATE * (2 * u - (u if before is None else before))
+        before = u
+        yield w
+
+
 def lion(w, gradients, decay=0.0):
     m = 0.0
     for g in gradients:
@@ -113,6 +125,7 @@ CASES = {
     "AMSGrad": (AMSGrad(beta1=B1, beta2=B2), lambda w, g: adam(w, g, amsgrad=True)),
     "NAdam": (NAdam(beta1=B1, beta2=B2), nadam),
     "RAdam": (RAdam(beta1=B1, beta2=B2), radam),
+    "OptimisticAdam": (OptimisticAdam(beta1=B1, beta2=B2), optimistic),
     "Lion": (Lion(beta1=B1, beta2=B2), lion),
     "Lion with decay": (Lion(beta1=B1, beta2=B2, weight_decay=0.3), lambda w, g: lion(w, g, decay=0.3)),
 }
@@ -204,6 +217,53 @@ def test_defaults_are_those_of_the_papers():
     assert (Adam().beta1, Adam().beta2, Adam().eps, Adam().learning_rate) == (0.9, 0.999, 1e-8, 1e-3)
     assert (Lion().beta1, Lion().beta2) == (0.9, 0.99)
     assert (Momentum().momentum, RMSProp().beta2, AdamW().weight_decay) == (0.9, 0.9, 0.01)
+
+
+def p(s):
+    """Five times 3.4445 s - 4.775 s³ + 2.0315 s⁵, the quintic of Muon."""
+    for _ in range(5):
+        s = 3.4445 * s - 4.775 * s**3 + 2.0315 * s**5
+    return s
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4), (1, 6)])
+def test_muon_keeps_the_directions_of_a_matrix_and_evens_out_its_singular_values(shape, rng):
+    G = rng.normal(size=shape)
+    U, S, V = np.linalg.svd(G, full_matrices=False)
+    assert_close(orthogonalised(G, 5), (U * p(S / np.linalg.norm(G))) @ V, "run")
+    # The first step: m = 0.05 g, so that 0.95 m + 0.05 g points along g itself; n_in by units, AdamW's length.
+    w = {"W": rng.normal(size=shape)}
+    for scale, factor in (("adamw", 0.2 * math.sqrt(max(shape))), ("shape", math.sqrt(max(1, shape[1] / shape[0])))):
+        optimizer = Muon(scale=scale, weight_decay=0.1)
+        new, _ = optimizer.update(w, {"W": G}, optimizer.init(w), lr=RATE, t=1)
+        assert_close(new["W"], w["W"] * (1 - RATE * 0.1) - RATE * factor * orthogonalised(G, 5), "run")
+
+
+def test_muon_leaves_all_else_to_its_rest(rng):
+    params = {
+        "layers.0.W": rng.normal(size=(3, 2)),
+        "layers.0.b": rng.normal(size=2),
+        "layers.1.W": rng.normal(size=(2, 1)),
+    }
+    grads = {path: rng.normal(size=leaf.shape) for path, leaf in params.items()}
+    optimizer = Muon(where="layers.0.W", rest="sgd", rest_factor=0.5)
+    new, state = optimizer.update(params, grads, optimizer.init(params), lr=RATE, t=1)
+    assert list(new) == list(params)
+    for path in ("layers.0.b", "layers.1.W"):
+        assert_close(new[path], params[path] - 0.5 * RATE * grads[path])
+    assert list(state) == ["m:layers.0.W"]
+
+
+def test_optimism_ends_the_circling_of_a_game(rng):
+    """min over x, max over y of x y: Adam goes round and round the saddle at (0, 0), its optimistic form comes to it."""
+    ends = {}
+    for name, optimizer in (("adam", Adam()), ("optimistic", OptimisticAdam())):
+        w = {"w": np.array([1.0, 2.0])}
+        state = optimizer.init(w)
+        for t in range(1, 1500):
+            w, state = optimizer.update(w, {"w": np.array([w["w"][1], -w["w"][0]])}, state, lr=0.01, t=t)
+        ends[name] = float(np.hypot(*w["w"]))
+    assert ends["optimistic"] < 0.05 < 1 < ends["adam"]
 
 
 def test_radam_with_a_short_memory_is_plain_momentum(rng):

@@ -67,7 +67,7 @@ class Snapshots(Keeper):
             if slot == "taken":
                 own[name] = minimum(floor(astype(t, old.dtype) / period), float(self.cycles))
             elif slot.startswith("member"):
-                over = less(period * (int(slot[len("member") :]) + 1.5), t)  # its cycle ended before this step
+                over = less(period * (int(slot[len("member") :]) + 1) + 0.5, t)  # its cycle ended before this step
                 own[name] = where(over, old, shown.get(path, old))
         return new, joined(own, inner)
 
