@@ -254,18 +254,6 @@ def test_muon_leaves_all_else_to_its_rest(rng):
     assert list(state) == ["m:layers.0.W"]
 
 
-def test_optimism_ends_the_circling_of_a_game(rng):
-    """min over x, max over y of x y: Adam goes round and round the saddle at (0, 0), its optimistic form comes to it."""
-    ends = {}
-    for name, optimizer in (("adam", Adam()), ("optimistic", OptimisticAdam())):
-        w = {"w": np.array([1.0, 2.0])}
-        state = optimizer.init(w)
-        for t in range(1, 1500):
-            w, state = optimizer.update(w, {"w": np.array([w["w"][1], -w["w"][0]])}, state, lr=0.01, t=t)
-        ends[name] = float(np.hypot(*w["w"]))
-    assert ends["optimistic"] < 0.05 < 1 < ends["adam"]
-
-
 def test_radam_with_a_short_memory_is_plain_momentum(rng):
     """rho never exceeds 5 for beta2 <= 2/3."""
     gradients = rng.normal(size=(20, 1, 1))

@@ -84,7 +84,8 @@ TORCH: dict[str, tuple[Any, Callable[..., Any]]] = {
     "AMSGrad": (fl.AMSGrad(), lambda p: T.Adam(p, RATE, amsgrad=True)),
     "NAdam": (fl.NAdam(), lambda p: T.NAdam(p, RATE)),
     "RAdam": (fl.RAdam(), lambda p: T.RAdam(p, RATE)),
-    "Decay": (fl.Decay(fl.NAdam(), 0.1, "*"), lambda p: T.NAdam(p, RATE, weight_decay=0.1, decoupled_weight_decay=True)),
+    "Decay": (fl.Decay(fl.NAdam(), 0.1, "*"),
+              lambda p: T.NAdam(p, RATE, weight_decay=0.1, decoupled_weight_decay=True)),
 }  # fmt: skip
 
 

@@ -80,9 +80,35 @@ def test_a_range_that_is_too_narrow_is_told():
     assert "give a smaller low=" in repr(high)
 
 
+def test_without_a_good_rate_there_is_a_reason_and_a_picture(tmp_path):
+    """Targets that are 0 at weights that are 0: every step away from them costs, whatever its length."""
+    still = fl.Dense(1, W=np.zeros((4, 1)), b=np.zeros(1))
+    y = 1e-9 * NUMBERS[:40]
+    report = fl.find_learning_rate(still, (X[:40], y), optimizer="lion", loss="mse", low=1e-3, steps=20)
+    assert report.suggestion is None
+    assert "ended below the first loss" in report.reason
+    assert f"no suggestion: {report.reason}" in repr(report)
+    assert "no suggestion" in str(report)
+    assert report.plot(tmp_path / "rates.png") is not None
+
+
+WRAPPED = "ema(adam) swa(sgd) lookahead(adam) sam(sgd) accumulate(sgd) snapshots(sgd) muon schedule_free_adamw"
+
+
+@pytest.mark.parametrize("text", WRAPPED.split())
+def test_every_wrapper_has_a_rate(text):
+    """A rate that trains: a third of the first loss is left at the most."""
+    report = fl.find_learning_rate(linear(), (X, NUMBERS), optimizer=text, batch_size=32, steps=20)
+    assert report.trials[report.suggestion] < report.start / 3
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
+        (
+            {"optimizer": "clip_norm(svrg(sgd))"},
+            "stands still in its first epoch: look for the rate",
+        ),
         ({"optimizer": "newton"}, r"Newton\(\) is a solver and has no learning rate"),
         ({"low": 1.0, "high": 0.1}, "low=1.0, high=0.1: give 0 < low < high"),
         ({"steps": 1}, "steps=1: steps must be a whole number of at least 2"),

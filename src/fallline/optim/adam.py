@@ -143,8 +143,8 @@ class RAdam(Adam):
 class OptimisticAdam(Adam):
     """w <- w - lr (2 u - u'),  u = m̂ / (sqrt(v̂) + eps) Adam's step and u' that of the step before (at first u itself).
 
-    It counts on the next gradient to differ from this one as this one did from the last, and so does not circle around
-    the saddle of a game of two players, as min over x, max over y of x y.
+    It counts on the next gradient to differ from this one as this one did from the last. Made for games of two players,
+    min over x and max over y, in which plain steps circle around the saddle.
     source  Daskalakis et al. 2018 (arXiv:1711.00141), algorithm 1; the first step is lr u, as in Optax
     """
 

@@ -15,6 +15,7 @@ import numpy as np
 from fallline.core.errors import ConfigError
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
+from fallline.core.tree import records_in
 from fallline.core.views import VIEWS
 from fallline.data.batches import batch_indices
 from fallline.engines.engine import Engine, get_engine
@@ -23,6 +24,7 @@ from fallline.losses.penalties import L2
 from fallline.nn.layer import Layer
 from fallline.optim.optimizer import Optimizer
 from fallline.optim.solver import as_minimizer
+from fallline.optim.svrg import SVRG
 from fallline.train.examples import Examples
 from fallline.train.fit import batch_rows, start_model, training_rows, whole_number
 from fallline.train.judging import Judging
@@ -46,7 +48,7 @@ class RateReport:
     start       the loss before
     lowest      the rate at which the sweeps were lowest;  diverges  the one from which on they rise again, or None
     trials      learning rate -> mean loss after a run at that rate
-    suggestion  the learning rate of the best trial run
+    suggestion  that of the best trial run; None where no run ended below the loss before, and `reason` says why
     """
 
     optimizer: Optimizer
@@ -58,8 +60,20 @@ class RateReport:
     trials: dict[float, float]
 
     @property
-    def suggestion(self) -> float:
-        return min(self.trials, key=lambda rate: (math.isnan(self.trials[rate]), self.trials[rate]))
+    def suggestion(self) -> float | None:
+        best = min(self.trials, key=lambda rate: (math.isnan(self.trials[rate]), self.trials[rate]))
+        return best if self.trials[best] < self.start else None
+
+    @property
+    def reason(self) -> str:
+        """Why there is no suggestion; "" where there is one."""
+        if self.suggestion is not None:
+            return ""
+        low, high = (number_text(end(self.trials), 2) for end in (min, max))
+        lost = not any(math.isfinite(loss) for loss in self.trials.values())
+        cure = "give a smaller low=" if lost else "give more steps=, or see what fl.diagnose says of network and data"
+        end = "stayed finite" if lost else f"ended below the first loss, {number_text(self.start, 4)}"
+        return f"no run of {len(self.rates)} steps at {low} to {high} {end}: {cure}"
 
     @property
     def losses(self) -> np.ndarray:
@@ -95,6 +109,8 @@ class RateReport:
         return int(np.abs(np.log(self.rates / rate)).argmin())
 
     def _advice(self) -> str:
+        if self.suggestion is None:
+            return f"no suggestion: {self.reason}"
         text = f"suggestion: learning_rate={number_text(self.suggestion, 2)}"
         if self.lowest >= self.rates[-2]:
             return f"{text}, but the sweep still falls at the highest rate: give a larger high="
@@ -136,12 +152,15 @@ def find_learning_rate(
 
     network, data, loss, batch_size, l2, seed, precision, engine  as in `fit`; the batch size matters: the larger the
                batch, the less noise limits the rate
-    optimizer  the one to use later: "sgd", "adam", …
+    optimizer  the one to use later: "sgd", "adam", … A wrapper steps as in training; the loss is that of the weights
+               which it trains, as an average of them would lag behind the rate
     source     the sweep: Smith 2017 (arXiv:1506.01186), section 3.3
     """
     method = as_minimizer(optimizer)
     if not isinstance(method, Optimizer):
         raise ConfigError(f"{method!r} is a solver and has no learning rate: give an optimizer, such as sgd")
+    if any(isinstance(part, SVRG) for _, part in records_in(method)):
+        raise ConfigError(f"{method!r} stands still in its first epoch: look for the rate of the optimizer inside it")
     if not 0 < low < high < math.inf:
         raise ConfigError(f"low={low}, high={high}: give 0 < low < high")
     steps, seed = whole_number("steps", steps, least=2), whole_number("seed", seed, least=0)

@@ -87,7 +87,8 @@ def plot_learning_rate(report: RateReport, path: str | Path | None = None) -> Fi
         axes.xaxis.set_major_locator(LogLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
         round_ticks(axes.yaxis)
-        axes.axvline(report.suggestion, color=ORANGE, linewidth=LINE, dashes=(4, 3), zorder=2)
+        if report.suggestion is not None:
+            axes.axvline(report.suggestion, color=ORANGE, linewidth=LINE, dashes=(4, 3), zorder=2)
         _say_rates(axes, report, tried)
         return finish(figure, path)
 
@@ -95,8 +96,9 @@ def plot_learning_rate(report: RateReport, path: str | Path | None = None) -> Fi
 def _say_rates(axes: Axes, report: RateReport, tried: Mapping[float, float]) -> None:
     """The suggestion and the lowest point of the sweep, in words."""
     at = int(np.abs(np.log(report.rates / report.lowest)).argmin())
-    lowest, best = (report.lowest, float(report.losses[at])), (report.suggestion, tried.get(report.suggestion, np.nan))
-    told = [(best, ORANGE, "suggestion"), (lowest, BLUE, "sweep lowest at")]
+    told = [((report.lowest, float(report.losses[at])), BLUE, "sweep lowest at")]
+    if report.suggestion is not None:
+        told.insert(0, ((report.suggestion, tried.get(report.suggestion, np.nan)), ORANGE, "suggestion"))
     told = [each for each in told if np.isfinite(each[0][1])]
     for (x, y), color, _ in told:
         mark(axes, x, y, color)
