@@ -36,6 +36,7 @@ LISTED = {
     *("summary", "to_json", "trace", "value_and_grad", "vjp", "with_leaves"),
     *("Descent", "Move", "Objective", "RateReport", "Solver", "descend", "find_learning_rate"),
     *("Comparison", "Search", "collapse", "compare", "mlp", "preset", "presets", "search"),
+    *("from_torch", "to_torch", "torch_state"),
 }
 
 HEAVY = (
@@ -49,6 +50,7 @@ HEAVY = (
     "safetensors",
     "scipy",
     "sklearn",
+    "torch",
     "typer",
 )
 

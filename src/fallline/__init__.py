@@ -41,6 +41,7 @@ _HOMES = {
     "fallline.explain.diagnosis.diagnose": ("Diagnosis", "diagnose"),
     "fallline.explain.diagnosis.layers": ("layer_report",),
     "fallline.graph.program": ("Program",),
+    "fallline.interchange.pytorch": ("from_torch", "to_torch", "torch_state"),
     "fallline.graph.value": ("Value",),
     "fallline.nn.layer": ("Layer", "count_parameters", "summary"),
     "fallline.nn.activations": ("Activation", "activations"),
