@@ -37,6 +37,7 @@ LISTED = {
     *("Descent", "Move", "Objective", "RateReport", "Solver", "descend", "find_learning_rate"),
     *("Comparison", "Search", "collapse", "compare", "mlp", "preset", "presets", "search"),
     *("from_torch", "to_torch", "torch_state"),
+    *("Batches", "batches"),
 }
 
 HEAVY = (

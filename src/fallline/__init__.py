@@ -26,6 +26,7 @@ _HOMES = {
     "fallline.core.spec": ("Spec", "spec"),
     "fallline.core.errors": ("FalllineError",),
     "fallline.core.tree": ("leaves", "map_leaves", "with_leaves"),
+    "fallline.data.batches": ("Batches", "batches"),
     "fallline.data.table": ("Table", "read_table"),
     "fallline.engines.engine": ("get_engine",),
     "fallline.explain.figures.boundary": ("plot_boundary",),
