@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import re
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,6 +166,15 @@ def test_a_module_that_computes_something_else_is_refused_with_its_place(module,
 
 def test_the_table_names_each_layer_and_each_module_once():
     assert len(BY_MODULE) == len(COUNTERPARTS) == len({pair.layer for pair in COUNTERPARTS})
+
+
+def test_the_page_names_every_counterpart():
+    page = (Path(__file__).parents[2] / "docs" / "pytorch.md").read_text(encoding="utf-8")
+    table = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    ours, theirs = (set(re.findall(r"`(\w+)`", " ".join(cells))) for cells in zip(*table, strict=True))
+    assert ours == {pair.layer.__name__ for pair in COUNTERPARTS} | {"Sequential", "Residual"}
+    same = {pair.module for pair in COUNTERPARTS if pair.module == pair.layer.__name__}
+    assert theirs >= {pair.module for pair in COUNTERPARTS} - same
 
 
 @pytest.mark.parametrize("name", ["to_torch", "from_torch"])
