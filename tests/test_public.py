@@ -38,6 +38,7 @@ LISTED = {
     *("Comparison", "Search", "collapse", "compare", "mlp", "preset", "presets", "search"),
     *("from_torch", "to_torch", "torch_state"),
     *("Batches", "batches"),
+    *("Minimum", "minimize"),
 }
 
 HEAVY = (

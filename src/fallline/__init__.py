@@ -63,6 +63,7 @@ _HOMES = {
     "fallline.train.fit": ("fit",),
     "fallline.train.pairing": ("PairingWarning",),
     "fallline.train.descend": ("descend",),
+    "fallline.train.minimize": ("Minimum", "minimize"),
     "fallline.train.descent": ("Descent",),
     "fallline.train.learning_rate": ("RateReport", "find_learning_rate"),
     "fallline.train.trainer": ("Fit",),

@@ -9,11 +9,10 @@ import numpy as np
 from fallline.core.errors import ConfigError
 from fallline.core.record import record, setting
 from fallline.optim.optimizer import Arrays
-from fallline.optim.solver import Move, Objective, Solver
+from fallline.optim.line_search import halved
+from fallline.optim.solver import Move, Objective, Solver, reached, size_of, stuck
 
 MOST_WEIGHTS = 2000  # a Hessian of 2000² takes 32 MB and 2000 products; each doubling four times that
-SLOPE_SHARE = 1e-4  # of the fall that the slope promises, a step must bring at least so much (Armijo)
-MOST_HALVINGS = 20  # of a step, before the damping is raised instead
 LEAST_DAMPING, MOST_DAMPING = 1e-10, 1e12  # of the Hessian's size: below it is none, beyond no direction leads down
 
 
@@ -44,29 +43,22 @@ class Newton(Solver):
         self, objective: Objective, w: np.ndarray, value: float, state: Arrays, rng: np.random.Generator
     ) -> Move:
         value, g = objective.gradient(w)
-        if np.linalg.norm(g) <= self.tolerance:
-            return Move(w, value, state, done=self._reached(g))
+        if done := reached(size_of(g), self.tolerance):
+            return Move(w, value, state, done=done)
         H = objective.hessian(w)
         size = float(np.abs(np.diag(H)).max()) or 1.0
         damping = float(state["damping"]) / 10
         damping = damping if damping > LEAST_DAMPING * size else 0.0
         while damping <= MOST_DAMPING * size:
             step = _downhill(H, g, damping)
-            found = None if step is None else _shortened(objective, w, value, g, step)
+            found = None if step is None else halved(objective, w, value, g, step)
             if found is not None:
                 a, w, value = found
                 _, g = objective.look(w)
-                done = self._reached(g) if np.linalg.norm(g) <= self.tolerance else ""
+                done = reached(size_of(g), self.tolerance)
                 return Move(w, value, {"damping": np.asarray(damping)}, {"damping": damping, "step": a}, done)
             damping = max(10 * damping, LEAST_DAMPING * size)
-        return Move(w, value, state, done=f"no step lowers the loss any more; the gradient norm is {_size(g)}")
-
-    def _reached(self, g: np.ndarray) -> str:
-        return f"the gradient norm {_size(g)} is within the tolerance {self.tolerance:g}"
-
-
-def _size(g: np.ndarray) -> str:
-    return f"{np.linalg.norm(g):.2g}"
+        return Move(w, value, state, done=stuck(objective, size_of(g)))
 
 
 def _downhill(H: np.ndarray, g: np.ndarray, damping: float) -> np.ndarray | None:
@@ -78,25 +70,6 @@ def _downhill(H: np.ndarray, g: np.ndarray, damping: float) -> np.ndarray | None
     except np.linalg.LinAlgError:
         return None
     return step if np.isfinite(step).all() and g @ step < 0 else None
-
-
-def _shortened(
-    objective: Objective, w: np.ndarray, value: float, g: np.ndarray, step: np.ndarray
-) -> tuple[float, np.ndarray, float] | None:
-    """The first of the step, its half, its quarter … that lowers J: (share, w, J); None if none does.
-
-    Where J stays the same within rounding, a smaller gradient decides.
-    """
-    slope, noise = float(g @ step), 4 * objective.eps * (1 + abs(value))
-    for k in range(MOST_HALVINGS):
-        a = 0.5**k
-        there = w + a * step
-        found = objective.value(there)
-        falls = found < value - noise and found <= value + SLOPE_SHARE * a * slope
-        level = abs(found - value) <= noise
-        if falls or (level and np.linalg.norm(objective.gradient(there)[1]) < np.linalg.norm(g)):
-            return a, there, found
-    return None
 
 
 @record

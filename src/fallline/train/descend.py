@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fallline.autodiff.functions import hvp, value_and_grad
 from fallline.core.errors import ConfigError, FalllineError
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
-from fallline.core.record import Record
-from fallline.core.tree import map_records
 from fallline.optim.optimizer import Minimizer, Optimizer
 from fallline.optim.schedules import Rate
 from fallline.optim.sgd import SGD
-from fallline.optim.solver import Objective, Solver, as_minimizer
 from fallline.train.descent import DIGITS, Descent
+from fallline.train.function import FunctionObjective, chosen_method, stages
 from fallline.train.restarts import spread_text
 
-LEARNING_RATE = 0.1  # where none is given
 FLAT = 1e-6  # a slope of this size is that of a minimum
 BEYOND = 1e12  # times the first value: then there is no way back
 RISES = 5  # so many last values that rise, above the first one, mean divergence
@@ -60,7 +55,7 @@ def descend(
         raise ConfigError(f"steps={steps!r}: give a whole number of steps")
     if tolerance is not None and not tolerance >= 0:
         raise ConfigError(f"tolerance={tolerance!r}: give a length of the slope of at least 0")
-    method = _method(optimizer, learning_rate)
+    method = chosen_method(optimizer, learning_rate)
     rng = np.random.default_rng(seed)
     starts = _starts(start, restarts, low, high, rng)
     noise = rng if _takes_noise(f) else None
@@ -77,11 +72,12 @@ def _walk(
     rng: np.random.Generator, noise: np.random.Generator | None,
 ) -> Descent:  # fmt: skip
     """One way down, and why it ended."""
-    look = _Look(f, start.shape, noise)
-    way = _solver_steps(method, look, start, rng) if isinstance(method, Solver) else _steps(method, look, start, steps)
-    path, values, slopes, done = [], [], [], ""
-    for w, value, slope, done in way:
-        path.append(w.reshape(start.shape))
+    look = FunctionObjective(f, start, rng=noise)
+    path, values, slopes = [], [], []
+    for stage in stages(method, look, steps, rng):
+        value, done = stage.value, stage.done
+        slope = look.look(stage.w)[1] if stage.gradient is None else stage.gradient
+        path.append(stage.w.reshape(start.shape))
         values.append(value)
         slopes.append(slope.reshape(start.shape))
         size = float(np.linalg.norm(slope))
@@ -93,77 +89,6 @@ def _walk(
     flat = size <= (FLAT if tolerance is None else tolerance)
     converged = bool(not lost and noise is None and (flat or done))
     return replace(found, converged=converged, reason=_reason(found, look, lost, flat, done))
-
-
-def _steps(
-    method: Any, look: _Look, start: np.ndarray, steps: int
-) -> Iterator[tuple[np.ndarray, float, np.ndarray, str]]:
-    """(w, f(w), slope, "") before and after every step of an optimizer."""
-    params = {"w": start}
-    state = method.init(params)
-    for t in itertools.count():
-        value, slope = look.look(np.ravel(params["w"]))
-        yield params["w"], value, slope, ""
-        rate = method.rate_at(t, steps_per_epoch=1, epochs=steps)
-        params, state = method.update(params, {"w": slope.reshape(start.shape)}, state, lr=rate, t=t + 1.0)
-
-
-def _solver_steps(
-    solver: Solver, look: _Look, start: np.ndarray, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, float, np.ndarray, str]]:
-    """(w, f(w), slope, why it is done) before and after every iteration of a solver."""
-    w, state = np.ravel(start), solver.init(np.ravel(start))
-    value, slope = look.look(w)
-    yield w, value, slope, ""
-    while True:
-        move = solver.iterate(look, w, value, state, rng)
-        w, value, state = move.w, move.value, move.state
-        yield w, value, look.look(w)[1], move.done
-
-
-class _Look(Objective):
-    """f and its derivatives, for steps and for solvers; it draws the noise, where f has any."""
-
-    def __init__(self, f: Callable[..., Any], shape: tuple[int, ...], rng: np.random.Generator | None):
-        super().__init__()
-        self.f = f if rng is None else (lambda w: f(w, rng))
-        self.shape, self.noisy = shape, rng is not None
-
-    def curvature(self, w: np.ndarray) -> float:
-        """The largest eigenvalue of the Hessian."""
-        return float(np.linalg.eigvalsh(self.hessian(np.ravel(w)))[-1])
-
-    def compute(self, w: np.ndarray) -> float:
-        return float(self.f(w.reshape(self.shape)[()]))
-
-    def differentiate(self, w: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = value_and_grad(self.f)(w.reshape(self.shape)[()])
-        return float(value), np.ravel(slope)
-
-    def multiply(self, w: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        return np.ravel(hvp(self.f, w.reshape(self.shape)[()], direction.reshape(self.shape)))
-
-    def closed_form(self) -> np.ndarray:
-        raise ConfigError("a function of one's own has no closed form: take optimizer='newton' or gradient descent")
-
-
-def _method(optimizer: str | Minimizer, learning_rate: Rate | None) -> Minimizer:
-    """The optimizer with its learning rate, or the solver, which has none."""
-    method = map_records(_decays_all, as_minimizer(optimizer))
-    if not isinstance(method, Optimizer):
-        if learning_rate is not None:
-            raise ConfigError(
-                f"{method!r} is a solver and finds the length of its steps itself: leave learning_rate out"
-            )
-        return method
-    if learning_rate is None and (isinstance(optimizer, type) or (isinstance(optimizer, str) and "(" not in optimizer)):
-        learning_rate = LEARNING_RATE
-    return method if learning_rate is None else method.with_rate(learning_rate)
-
-
-def _decays_all(_: str, method: Record) -> Record:
-    """The optimizer, for which w is no bias although it may have no axis or one: where=None would leave it out."""
-    return method.replace(where="*") if getattr(method, "where", "*") is None else method
 
 
 def _starts(start: Any, restarts: int | None, low: Any, high: Any, rng: np.random.Generator) -> list[np.ndarray]:
@@ -210,7 +135,7 @@ def _takes_noise(f: Callable[..., Any]) -> bool:
     return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in given) > 1
 
 
-def _reason(walk: Descent, look: _Look, lost: bool, flat: bool, done: str) -> str:
+def _reason(walk: Descent, look: FunctionObjective, lost: bool, flat: bool, done: str) -> str:
     """Why a walk ended, and what to do about it."""
     values, size = walk.values, number_text(float(np.linalg.norm(np.ravel(walk.slopes[-1]))), 3)
     last, n = number_text(float(values[-1]), 4), walk.steps
@@ -237,7 +162,7 @@ def _hover(tail: np.ndarray) -> str:
     return f"w hovers at {number_text(tail.mean(axis=0), 4)} ± {number_text(tail.std(axis=0), 2)}"
 
 
-def _cure(walk: Descent, look: _Look) -> str:
+def _cure(walk: Descent, look: FunctionObjective) -> str:
     """What to do against divergence; for plain gradient descent with the bound that the curvature sets."""
     method = walk.minimizer
     if not isinstance(method, Optimizer):

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 
 from fallline.autodiff.forward import pushforward
+from fallline.autodiff.reverse import pullback
+from fallline.core.cached import cached_property
 from fallline.core.errors import ConfigError
 from fallline.core.record import key_of
+from fallline.core.select import select
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves, with_leaves
-from fallline.engines.engine import COMPILED, Engine, get_engine
+from fallline.engines.engine import COMPILED, Call, Engine, get_engine
 from fallline.graph.program import Program
 from fallline.graph.value import Value
+from fallline.losses.penalties import L1
 from fallline.nn.run import Run
 from fallline.optim.solver import Objective
 from fallline.train.closed_form import check_quadratic, solve_least_squares
@@ -24,6 +28,8 @@ from fallline.train.step import Cost, batch_cost, gradients_of, row_scores
 from fallline.train.trail import flattened, joined, parted
 
 Arrays = dict[str, Any]
+CHUNK = 1 << 20  # bytes of rows that go through together: they stay in the cache from the scores to the gradient
+FEWEST_ROWS = 256  # of a chunk, so that a call is worth its fixed cost
 
 
 class FixedRun(Run):
@@ -39,7 +45,9 @@ class FixedRun(Run):
 class TrainingObjective(Objective):
     """J on all training rows, compiled from the pieces of the training step: same loss, weights of rows and penalties.
 
-    Layers are in training mode: batch norm uses the statistics of all rows. The rows go through in one piece.
+    Layers are in training mode: batch norm uses the statistics of all rows, which then go through in one piece. Other
+    networks take them a chunk at a time, and a chunk that was read for the scores is still in the cache for the
+    gradient; J and its gradient are summed over the chunks in float64.
     """
 
     def __init__(self, model: Model, train: Examples, penalties: tuple[Any, ...], engine: Engine | None = None):
@@ -48,6 +56,18 @@ class TrainingObjective(Objective):
         self.engine = engine or get_engine(model.engine)
         self.params, self.buffers = leaves(model.network, "param"), leaves(model.network, "buffer")
         self.eps = float(np.finfo(train.w.dtype).eps)
+        self.l1 = self._l1()
+        self._calls: dict[str, list[tuple[Call, list[np.ndarray]]]] = {}
+
+    def _l1(self) -> np.ndarray | float:
+        """The strengths of all L1 penalties, one for each weight."""
+        found: Any = 0.0
+        for penalty in self.penalties:
+            if type(penalty) is L1:
+                chosen = select(penalty.where, self.params, repr(penalty))
+                parts = [np.full(leaf.size, penalty.strength * (path in chosen)) for path, leaf in self.params.items()]
+                found = found + np.concatenate(parts)
+        return found
 
     @property
     def weights(self) -> np.ndarray:
@@ -63,19 +83,24 @@ class TrainingObjective(Objective):
         """The state after one step at these weights: running statistics come nearer to those of all rows."""
         if not buffers:
             return buffers
-        updated = self._call("buffers", self._buffers, (self._split(w), buffers))
+        [updated] = self._results("buffers", self._buffers, (self._split(w), buffers))
         return dict(zip(buffers, updated, strict=True))
 
+    def tree(self, w: np.ndarray) -> Arrays:
+        return self._split(w)
+
     def compute(self, w: np.ndarray) -> float:
-        return float(self._call("value", self._value, self._parts(w))[0])
+        return float(sum(float(value) for (value,) in self._results("value", self._value, self._parts(w))))
 
     def differentiate(self, w: np.ndarray) -> tuple[float, np.ndarray]:
-        value, *gradients = self._call("gradient", self._gradient, self._parts(w))
-        return float(value), joined(gradients)
+        found = self._results("gradient", self._gradient, self._parts(w))
+        return float(sum(float(value) for value, *_ in found)), _summed([parts for _, *parts in found])
 
     def multiply(self, w: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        parts = (*self._parts(w), self._split(direction))
-        return joined(self._call("hvp", self._product, parts))
+        return _summed(self._results("hvp", self._product, (*self._parts(w), self._split(direction))))
+
+    def multiply_gauss_newton(self, w: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        return _summed(self._results("gauss_newton", self._gauss_newton, (*self._parts(w), self._split(direction))))
 
     def closed_form(self) -> np.ndarray:
         return solve_least_squares(self._scores, self.params, self.model.loss, self.penalties, self.train)
@@ -104,17 +129,47 @@ class TrainingObjective(Objective):
     def _parts(self, w: np.ndarray) -> tuple[Arrays, Arrays]:
         return self._split(w), self.buffers
 
-    def _call(self, name: str, build: Callable[..., Any], parts: Sequence[Arrays]) -> list[np.ndarray]:
-        """The results of build(rows, *parts), compiled once for each configuration and number of rows."""
-        data, model = self.train.arrays, self.model
-        key = (f"objective {name}", *map(key_of, (model.network, model.loss, self.penalties)), len(self.train),
-               tuple(str(Spec.of(array)) for array in data), self.engine.key)  # fmt: skip
+    def _results(self, name: str, build: Callable[..., Any], parts: Sequence[Arrays]) -> list[list[np.ndarray]]:
+        """The results of build(rows, *parts) for each chunk of the rows, in order."""
+        if name not in self._calls:
+            self._calls[name] = [
+                (self._compiled(name, build, rows, parts), rows.arrays) for rows in self._chunks(name == "buffers")
+            ]
+        given = [leaf for part in parts for leaf in part.values()]
+        return [call(*arrays, *given) for call, arrays in self._calls[name]]
 
-        def compiled() -> Any:
-            rows = self.train.x, self.train.y, self.train.w
-            return self.engine.compile(Program.of(lambda *given: build(given[:3], *given[3:]), *rows, *parts))
+    def _compiled(self, name: str, build: Callable[..., Any], rows: Examples, parts: Sequence[Arrays]) -> Call:
+        """The function (rows, *parts) -> results, compiled once for each configuration and number of rows."""
+        key = (*self._key, name, len(rows))
 
-        return COMPILED.get(key, compiled)(*data, *(leaf for part in parts for leaf in part.values()))
+        def compiled() -> Call:
+            given = rows.x, rows.y, rows.w
+            return self.engine.compile(Program.of(lambda *given: build(given[:3], *given[3:]), *given, *parts))
+
+        return COMPILED.get(key, compiled)
+
+    @cached_property
+    def _key(self) -> tuple[Any, ...]:
+        """What every program depends on."""
+        model, data = self.model, self.train.arrays
+        parts = map(key_of, (model.network, model.loss, self.penalties))
+        return ("objective", *parts, len(self.train), tuple(str(Spec.of(array)) for array in data), self.engine.key)
+
+    def _chunks(self, whole: bool) -> list[Examples]:
+        """All rows in order, cut where a chunk has CHUNK bytes."""
+        n, size = len(self.train), sum(array.nbytes for array in self.train.arrays)
+        rows = max(FEWEST_ROWS, int(CHUNK * n / max(1, size)))
+        if whole or n <= rows or self._mixes_rows:
+            return [self.train]
+        return [self.train.take(np.s_[k : k + rows]) for k in range(0, n, rows)]
+
+    @cached_property
+    def _mixes_rows(self) -> bool:
+        """Whether what a row gives depends on the others, as behind batch norm."""
+        run = FixedRun.of(self.model.network, training=True)
+        rows = map_leaves(lambda _, leaf: Spec((2, *leaf.shape[1:]), leaf.dtype), self.train.x)
+        Program.of(lambda params, x: row_scores(with_leaves(self.model.network, params), x, run), self.params, rows)
+        return bool(run.updates)
 
     def _cost(self, rows: Any, params: Arrays, buffers: Arrays) -> tuple[Cost, Run]:
         network = with_leaves(self.model.network, {**params, **buffers})
@@ -134,6 +189,27 @@ class TrainingObjective(Objective):
         gradients = gradients_of(self._cost(rows, params, buffers)[0].objective, params)
         return tuple(pushforward(list(gradients.values()), list(params.values()), list(direction.values())))
 
+    def _gauss_newton(self, rows: Any, params: Arrays, buffers: Arrays, direction: Arrays) -> Any:
+        """Jᵀ H_L J d, and the products of the penalties' own Hessians."""
+        cost, wrt, tangents = self._cost(rows, params, buffers)[0], list(params.values()), list(direction.values())
+        one = np.ones((), cost.mean.dtype)
+        [moved] = pushforward([cost.score], wrt, tangents)
+        slopes = pullback([cost.mean], [one], [cost.score])
+        curved = pushforward(slopes, [cost.score], [moved])
+        found = pullback([cost.score], curved, wrt)
+        if cost.penalties:
+            added = pullback(cost.penalties, [one] * len(cost.penalties), wrt)
+            found = [a + b for a, b in zip(found, pushforward(added, wrt, tangents), strict=True)]
+        return tuple(found)
+
     def _buffers(self, rows: Any, params: Arrays, buffers: Arrays) -> Any:
         run = self._cost(rows, params, buffers)[1]
         return tuple(run.updates.get(path, old) for path, old in buffers.items())
+
+
+def _summed(parts: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """The sum over the chunks, all arrays of a chunk in one float64 vector."""
+    total = joined(parts[0])
+    for part in parts[1:]:
+        total += joined(part)
+    return total

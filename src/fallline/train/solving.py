@@ -19,7 +19,7 @@ from fallline.train.stepping import Round
 class Solving:
     """The rounds of a solver; the attributes are those of `Stepping`.
 
-    Beside what every row has, the history gets `evaluations` (see Objective), the solver's own notes, and with
+    Beside what every row has, the history gets `evaluations` by kind (see Objective), the solver's own notes, and with
     penalties `objective`, J itself, which is what a solver lowers.
     """
 
@@ -63,5 +63,6 @@ class Solving:
         facts = {"gradient_norm": float(np.linalg.norm(gradient)), "train_loss": value - penalty}
         if self.objective.penalties:
             facts["objective"] = value
-        facts |= {"evaluations": self.objective.evaluations, **notes}
+        counts = {name: n for name, n in self.objective.counts.items() if n}
+        facts |= {"evaluations": self.objective.evaluations, **counts, **notes}
         return Round(epoch, self.objective.leaves_at(w, buffers), facts)

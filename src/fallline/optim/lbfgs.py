@@ -1,0 +1,110 @@
+"""L-BFGS: Newton's step without a Hessian, from the last few changes of the gradient."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from fallline.core.errors import ConfigError
+from fallline.core.record import record, setting
+from fallline.optim.line_search import Point, strong_wolfe
+from fallline.optim.optimizer import Arrays
+from fallline.optim.projection import free_weights, projected_gradient, projected_step
+from fallline.optim.solver import Move, Objective, Solver, endless, reached, size_of, stuck
+
+CURVED = 1e-12  # sᵀy beyond this share of yᵀy: a pair that curves less would make steps of any length
+
+
+@record
+class LBFGS(Solver):
+    """w <- w + a p,  p = -H g,  H the inverse Hessian as the last m pairs  s = Δw, y = Δg  know it
+
+        q = g;  for each pair, newest first:  α = sᵀq / sᵀy,  q <- q - α y
+        q <- (sᵀy / yᵀy of the newest pair) q;  for each, oldest first:  q <- q + (α - yᵀq / sᵀy) s;  p = -q
+
+    a satisfies the strong Wolfe conditions, so that sᵀy > 0; most often it is 1, and an iteration costs one gradient.
+    Between bounds, weights that lie at one and would leave it stand still, and steps end where they meet one.
+    m          pairs that are kept
+    c1, c2     shares of the slope in the first and the second Wolfe condition
+    tolerance  the run ends when the norm of the gradient falls to this
+    notes      "step", the a that was taken
+    source     Nocedal 1980; Liu & Nocedal 1989; Nocedal & Wright 2006, algorithms 7.4 and 7.5; bounds: Bertsekas 1982
+    """
+
+    m: int = setting(10, at_least=1)
+    c1: float = setting(1e-4, above=0, below=0.5)
+    c2: float = setting(0.9, above=0, below=1)
+    tolerance: float = setting(1e-8, at_least=0)
+
+    takes_bounds: ClassVar[bool] = True
+
+    def validate(self) -> None:
+        if self.c1 >= self.c2:
+            raise ConfigError(f"LBFGS(c1={self.c1:g}, c2={self.c2:g}): c1 must be below c2")
+
+    def init(self, w: np.ndarray) -> Arrays:
+        return {"s": np.zeros((0, len(w))), "y": np.zeros((0, len(w))), "g": np.zeros(0)}
+
+    def iterate(
+        self, objective: Objective, w: np.ndarray, value: float, state: Arrays, rng: np.random.Generator
+    ) -> Move:
+        g = state["g"] if len(state["g"]) else objective.gradient(w)[1]
+        size = size_of(projected_gradient(w, g, objective.bounds))
+        if done := reached(size, self.tolerance):
+            return Move(w, value, {**state, "g": g}, done=done)
+        found = self._step(objective, w, value, g, state)
+        if found is None and len(state["s"]):  # the pairs may mislead: once more along the slope
+            state = self.init(w)
+            found = self._step(objective, w, value, g, state)
+        if found is None:
+            return Move(w, value, {**state, "g": g}, done=stuck(objective, size))
+        done = reached(size_of(projected_gradient(found.w, found.g, objective.bounds)), self.tolerance)
+        done = endless(found.value) if found.endless else done
+        return Move(found.w, found.value, self._kept(state, w, g, found), {"step": found.a}, done)
+
+    def _step(self, objective: Objective, w: np.ndarray, value: float, g: np.ndarray, state: Arrays) -> Point | None:
+        """The point at the end of this iteration's step; None where no step lowers J."""
+        s, y = state["s"], state["y"]
+        if objective.bounds is None:
+            p = -inverse_product(g, s, y)
+            first = 1.0 if len(s) else min(1.0, 1 / size_of(g))
+            return strong_wolfe(objective, w, value, g, p, first=first, c1=self.c1, c2=self.c2)
+        free = free_weights(w, g, objective.bounds)
+        slope = np.where(free, g, 0.0)
+        p = -np.where(free, inverse_product(slope, s * free, y * free), 0.0)
+        first = 1.0 if len(s) else min(1.0, 1 / size_of(slope))
+        if g @ p >= 0:
+            p = -slope
+        return projected_step(objective, w, value, g, p, first=first, c1=self.c1)
+
+    def _kept(self, state: Arrays, w: np.ndarray, g: np.ndarray, found: Point) -> Arrays:
+        """The state with one pair more, and without the oldest where there are too many."""
+        s, y = found.w - w, found.g - g
+        if not s @ y > CURVED * (y @ y):
+            return {**state, "g": found.g}
+        pairs = {"s": np.vstack([state["s"][1 - self.m or len(state["s"]) :], s]),
+                 "y": np.vstack([state["y"][1 - self.m or len(state["y"]) :], y])}  # fmt: skip
+        return {**pairs, "g": found.g}
+
+
+def inverse_product(g: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """H g of the pairs, the oldest first; g itself without any.   s, y (pairs, n_weights), g (n_weights,)
+
+    Pairs without curvature are left out, as they may be where only some of the weights are looked at.
+    """
+    products = np.einsum("ij,ij->i", s, y)
+    pairs = [(s[k], y[k], float(products[k])) for k in range(len(s)) if products[k] > 0]
+    q, alphas = g, []
+    for s_k, y_k, product in reversed(pairs):
+        alphas.append(float(s_k @ q) / product)
+        q = q - alphas[-1] * y_k
+    if pairs:
+        _, y_k, product = pairs[-1]
+        q = q * (product / float(y_k @ y_k))
+    for (s_k, y_k, product), alpha in zip(pairs, reversed(alphas), strict=True):
+        q = q + (alpha - float(y_k @ q) / product) * s_k
+    return q
+
+
+__all__ = ["LBFGS", "inverse_product"]

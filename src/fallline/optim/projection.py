@@ -1,0 +1,61 @@
+"""Projection: steps between bounds. P(w) is the nearest point to w that lies between them, clip(w, low, high)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fallline.optim.line_search import MOST_LOOKS, NOISE, Point
+from fallline.optim.solver import Objective
+
+Bounds = tuple[np.ndarray, np.ndarray]
+SHORTEST, LONGEST = 0.1, 0.5  # of a step that is too long, the next one takes between these shares
+
+
+def proximal(v: np.ndarray, strength: np.ndarray | float, bounds: Bounds | None) -> np.ndarray:
+    """argmin_w  ½ (w - v)² + strength |w|  between the bounds: sign(v) max(|v| - strength, 0), clipped.
+
+    source  Donoho & Johnstone 1994 (soft threshold)
+    """
+    w = np.sign(v) * np.maximum(np.abs(v) - strength, 0.0) if np.any(strength) else v
+    return w if bounds is None else np.clip(w, *bounds)
+
+
+def residual(w: np.ndarray, g: np.ndarray, l1: np.ndarray | float, bounds: Bounds | None) -> np.ndarray:
+    """w - prox(w - g), g the gradient without Σ l1 |w|: 0 at a minimum, and g where there are neither l1 nor bounds."""
+    return w - proximal(w - g, l1, bounds)
+
+
+def projected_gradient(w: np.ndarray, g: np.ndarray, bounds: Bounds | None) -> np.ndarray:
+    """w - P(w - g): g itself without bounds, and 0 at a minimum between them."""
+    return g if bounds is None else w - np.clip(w - g, *bounds)
+
+
+def free_weights(w: np.ndarray, g: np.ndarray, bounds: Bounds) -> np.ndarray:
+    """Which weights do not lie at a bound that the slope would push them through.   -> (n_weights,) of bool"""
+    low, high = bounds
+    return ~(((w <= low) & (g > 0)) | ((w >= high) & (g < 0)))
+
+
+def projected_step(
+    objective: Objective, w: np.ndarray, value: float, g: np.ndarray, p: np.ndarray, *, first: float, c1: float
+) -> Point | None:
+    """The first of ever shorter steps a with  J(P(w + a p)) <= J(w) + c1 g · (P(w + a p) - w);  None if none is found.
+
+    source  Bertsekas 1982, "Projected Newton methods", eq. 14
+    """
+    assert objective.bounds is not None
+    a, noise = first, NOISE * objective.eps * (1 + abs(value))
+    for _ in range(MOST_LOOKS):
+        there = np.clip(w + a * p, *objective.bounds)
+        found, slopes = objective.gradient(there)
+        fall = float(g @ (there - w))
+        if fall < 0 and (found <= value + c1 * fall if -fall > noise else found <= value):
+            return Point(a, found, fall / a, there, slopes)
+        share = -fall / (2 * (found - value - fall)) if math.isfinite(found) and found - value > fall else SHORTEST
+        a *= min(max(share, SHORTEST), LONGEST)
+    return None
+
+
+__all__ = ["Bounds", "free_weights", "projected_gradient", "projected_step", "proximal", "residual"]
