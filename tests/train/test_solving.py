@@ -14,6 +14,7 @@ from fallline.losses.penalties import L2
 from fallline.train.events import EpochEnded
 from fallline.train.examples import Examples
 from fallline.train.model import Model
+from fallline.train import objective as training_objective
 from fallline.train.objective import TrainingObjective
 from tests.tolerance import TOL, assert_close
 
@@ -178,6 +179,102 @@ def test_a_start_without_a_finite_loss_says_so():
     broken = fl.with_leaves(network, {"layers.0.b": np.array([np.nan])})
     with pytest.raises(NonFiniteError, match="the loss of the starting weights is not finite"):
         fl.fit(broken, (X, NUMBERS), optimizer="newton")
+
+
+# The ladder of methods, on the same model and data.
+
+LADDER = ("lbfgs", "newton_cg", "levenberg_marquardt", "newton", "coordinate_descent", "fista", "augmented_lagrangian")
+LINE = np.linspace(-1, 1, 20)[:, None]
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "newton_cg", "levenberg_marquardt"])
+def test_row_111_second_order_methods_recover_a_line_in_fewer_than_20_iterations(optimizer):
+    """y = 2x + 1 (row 67) to a loss of 1e-8."""
+    fit = fl.fit(linear(), (LINE, 2 * LINE[:, 0] + 1), optimizer=optimizer, epochs=19)
+    assert fit.history["train_loss"].min() <= TOL["step"]
+    assert_close(weights_of(fit), [2.0, 1.0], "fit")
+
+
+def test_row_84_the_slope_of_the_loss_is_0_at_the_minimum_and_for_an_mlp_only_steps_lead_there():
+    fit = fl.fit(linear(), (LINE, 2 * LINE[:, 0] + 1), solver="exact")
+    assert fit.history[-1]["gradient_norm"] < TOL["step"]
+    with pytest.raises(ConfigError, match="no explicit solution: dL/dW = 0 cannot be solved for W"):
+        fl.fit(mlp(), (LINE, 2 * LINE[:, 0] + 1), solver="exact")
+
+
+@pytest.mark.parametrize("optimizer", LADDER)
+def test_every_solver_finds_the_optimum_of_logistic_regression(optimizer):
+    fit = fl.fit(linear(), (X, LABELS), optimizer=optimizer, l2=0.05, epochs=400)
+    best = fl.fit(linear(), (X, LABELS), optimizer="newton", l2=0.05)
+    assert fit.ended == "solved"
+    assert_close(fit.history["objective"][-1], best.history["objective"][-1], "run")
+    assert_close(weights_of(fit), weights_of(best), "library")
+    row = fit.history[-1]
+    kinds = ("function_evaluations", "gradient_evaluations", "hessian_products")
+    assert row["evaluations"] == sum(row.get(kind, 0) for kind in kinds)
+    assert row["gradient_evaluations"] > 0
+
+
+@pytest.mark.parametrize("optimizer", ["fista", "coordinate_descent"])
+def test_l1_logistic_regression_is_that_of_scikit_learn_zeros_included(optimizer):
+    """Their C Σ L + |w| is our mean loss + |w| / (C n), the bias free."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    wide = np.column_stack([X, RNG.normal(size=(80, 4))])
+    fit = fl.fit(linear(), (wide, LABELS), optimizer=optimizer, l1=0.05, epochs=2000)
+    theirs = linear_model.LogisticRegression(l1_ratio=1.0, C=1 / (0.05 * 80), solver="saga", tol=1e-10, max_iter=100_000)
+    theirs.fit(wide, LABELS)
+    w = weights_of(fit)
+    assert_close(w, [*theirs.coef_[0], *theirs.intercept_], "library")
+    assert ((w[:-1] == 0) == (theirs.coef_[0] == 0)).all()
+    assert 0 < fit.history[-1]["nonzero"] < 9
+
+
+def test_constraints_through_fit_see_the_weights_by_path():
+    """Weights that must not be negative, as scikit-learn's positive=True has them."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    solver = fl.AugmentedLagrangian([fl.AtLeast(lambda w: w["layers.0.W"], 0.0)])
+    fit = fl.fit(linear(), (X, NUMBERS), optimizer=solver)
+    theirs = linear_model.LinearRegression(positive=True).fit(X, NUMBERS)
+    assert fit.ended == "solved"
+    assert_close(weights_of(fit), [*theirs.coef_, theirs.intercept_], "library")
+    assert fit.history[-1]["violation"] <= TOL["step"]
+
+
+@pytest.mark.parametrize("loss", ["bce", "mse", "huber"])
+def test_the_gauss_newton_product_leaves_the_curvature_of_the_network_out(loss):
+    """J ᵀ H_L J with the Jacobian by differences; of a network that is linear in its weights it is the Hessian."""
+    objective = objective_of(mlp(), y=LABELS, loss=fl.from_json({"type": type(fl.fit(mlp(), (X, LABELS), loss=loss, epochs=0).model.loss).__name__}), penalties=(L2(0.1),))  # fmt: skip
+    w, h, d = objective.weights, 1e-6, RNG.normal(size=len(objective.weights))
+    model = objective.model
+
+    def scores(v):
+        return np.asarray(fl.with_leaves(model.network, objective.leaves_at(v, {}))(X))[:, 0]
+
+    J = np.column_stack([(scores(w + h * e) - scores(w - h * e)) / (2 * h) for e in np.eye(len(w))])
+    s, t = scores(w), LABELS.astype(float)
+    curvature = np.array([float(fl.hessian(lambda z, k=k: fl.sum(model.loss(z, t[k : k + 1])))(s[k : k + 1])[0, 0]) for k in range(80)])  # fmt: skip
+    penalised = np.concatenate([np.full(leaf.size, 0.1 * (leaf.ndim > 1)) for leaf in objective.params.values()])
+    assert_close(objective.gauss_newton(w, d), J.T @ (curvature * (J @ d)) / 80 + penalised * d, "second")
+    linear_one = objective_of(linear(), penalties=(L2(0.1),))
+    v = RNG.normal(size=5)
+    assert_close(linear_one.gauss_newton(linear_one.weights, v), linear_one.hvp(linear_one.weights, v))
+
+
+@pytest.mark.parametrize("penalties", [(), (L2(0.1),)])
+def test_rows_in_chunks_give_the_objective_of_all_rows(monkeypatch, penalties):
+    whole, w, d = objective_of(mlp(), penalties=penalties), None, RNG.normal(size=19)
+    w = whole.weights
+    monkeypatch.setattr(training_objective, "CHUNK", 1)
+    monkeypatch.setattr(training_objective, "FEWEST_ROWS", 30)
+    parts = objective_of(whole.model.network, penalties=penalties)
+    assert [len(rows) for rows in parts._chunks(False)] == [30, 30, 20]
+    for found, expected in zip(parts.gradient(w), whole.gradient(w), strict=True):
+        assert_close(found, expected)
+    assert_close(parts.value(w), whole.value(w))
+    assert_close(parts.hvp(w, d), whole.hvp(w, d))
+    assert_close(parts.gauss_newton(w, d), whole.gauss_newton(w, d))
+    normed = objective_of(mlp(norm=True))
+    assert len(normed._chunks(False)) == 1, "batch norm needs the statistics of all rows"
 
 
 # The closed form.

@@ -291,7 +291,8 @@ def _checked(owner: Record, field: dataclasses.Field, value: Any) -> Any:
         value = {"int": int, "float": float, "bool": bool}[kind](value)
     choices = field.metadata.get("choices")
     if choices is not None and value not in choices:
-        hint = nearest(value, choices) if isinstance(value, str) else f"known: {', '.join(map(str, choices))}"
+        named = [choice for choice in choices if isinstance(choice, str)]
+        hint = nearest(value, named) if isinstance(value, str) else f"known: {', '.join(map(str, choices))}"
         raise ConfigError(f"{label}: {hint}")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         _check_range(label, field, value)

@@ -30,13 +30,14 @@ class LevenbergMarquardt(Solver):
 
         ϱ > 0:  the step is taken,  μ <- μ max(1/3, 1 - (2ϱ - 1)³),  ν <- 2;   else:  μ <- ν μ,  ν <- 2ν,  once more
 
-    tau        the first μ over the largest entry of G's diagonal (beyond 200 weights: over gᵀG g / gᵀg)
+    tau        the first μ over the largest entry of G's diagonal (beyond 200 weights: over gᵀG g / gᵀg); 1 for a start
+               that knows nothing, 1e-3 for one near the minimum
     tolerance  the run ends when the norm of the gradient falls to this
     notes      "damping", the μ of the step
     source     Levenberg 1944; Marquardt 1963; μ: Nielsen 1999; G: Schraudolph 2002 (generalized Gauss-Newton)
     """
 
-    tau: float = setting(1e-3, above=0)
+    tau: float = setting(1.0, above=0)
     tolerance: float = setting(1e-8, at_least=0)
 
     aliases: ClassVar[tuple[str, ...]] = ("gauss_newton", "lm")

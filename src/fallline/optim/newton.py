@@ -35,7 +35,7 @@ class Newton(Solver):
         if len(w) > MOST_WEIGHTS:
             raise ConfigError(
                 f"Newton needs the second derivatives of all pairs of weights: {len(w):,} weights make "
-                f"{len(w) ** 2:,}; take fewer than {MOST_WEIGHTS:,} weights, or an optimizer of first order (adam)"
+                f"{len(w) ** 2:,}; take fewer than {MOST_WEIGHTS:,} weights, or an optimizer that needs none of them (lbfgs, newton_cg)"
             )
         return {"damping": np.zeros(())}
 

@@ -28,6 +28,7 @@ from fallline.train.history import History
 from fallline.train.trail import joined
 
 FLAT = 1e-6  # the gradient's norm at which an optimizer's run ends, which does not know an end itself
+FLATTER = 1e-3  # share of the first gradient's norm, to which a run must have come that ends for rounding
 DIGITS = 8
 LISTED = 10  # entries of a vector that are shown one by one
 
@@ -167,7 +168,8 @@ def _descended(
     counts = {name: int(n) for name, n in objective.counts.items()}
     ending = reason or f"{counted(iterations, 'iteration')} {'is' if iterations == 1 else 'are'} done"
     violation = found.notes.get("violation")
-    converged = bool(done) and not (violation is not None and violation > method_tolerance(method))
+    flatter = size is None or size <= FLATTER * (1 + (history[0].get("gradient_norm") or 0.0))
+    converged = bool(done) and flatter and not (violation is not None and violation > method_tolerance(method))
     return Minimum(
         objective.restored(found.w), found.value, size, len(history) - 1, counts, ending, converged, method, history,
         violation,

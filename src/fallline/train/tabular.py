@@ -27,10 +27,10 @@ from fallline.nn.initializers import Normal
 from fallline.nn.layer import Layer
 from fallline.nn.mlp import mlp
 from fallline.optim.optimizer import Minimizer, Optimizer
-from fallline.optim.solver import as_minimizer
+from fallline.optim.solver import Solver, as_minimizer
 from fallline.train.events import Consumer
 from fallline.train.examples import Examples, drop_absent
-from fallline.train.fit import LOSS_OF, batch_rows, engine_for, start_model
+from fallline.train.fit import LESS_EXACT, LOSS_OF, batch_rows, engine_for, start_model
 from fallline.train.history import History
 from fallline.train.model import Model, measured
 from fallline.train.stopping import EarlyStopping
@@ -38,6 +38,7 @@ from fallline.train.trainer import Fit, Trainer
 
 FEWEST_ROWS = 10
 MOST_WEIGHTS = 200_000_000  # with gradients, two slots of Adam and the best weights so far some 4 GB in float32
+DROPOUT = 0.1  # of an optimizer's hidden units, where nothing else is said
 PRIOR = 10.0  # λ of the default penalty; heart.csv, ten seeds: test AUC 0.885 without it, 0.894 with it
 OUTPUT_INIT = Normal(scale=0.01)  # untrained, it says nearly the same of every row: no early epoch unlearns noise
 BASELINE_RATE = 0.01  # a linear model is convex: ten times the network's rate reaches its optimum sooner
@@ -50,12 +51,13 @@ class TableOptions(Record):
 
     hidden         units of each hidden layer, or none for a linear model
     activation     function after each hidden layer: "relu", "gelu", "tanh" and others
-    dropout        share of the hidden units that is switched off at each step
+    dropout        share of the hidden units that is switched off at each step; not given: 0.1, and 0 with a solver, which
+                   needs a loss that stays the same
     l2             strength of l2/2 · Σw², added to the mean loss; not given: 10 / m for m training rows, which is the
                    penalty (λ/2m) Σw² with λ = 10, what the weights are believed to be before m rows are seen
     loss           what training makes small, by name; not given: what suits the target
     optimizer      rule of the steps: "adam", "momentum(momentum=0.95)" and others, or a solver, which looks at all rows
-                   at once: "newton", "random"
+                   at once and takes an epoch for each of its iterations: "lbfgs", "levenberg_marquardt", "random"
     learning_rate  size of the steps; not given: the optimizer's own
     schedule       learning rate that changes with the steps, such as "cosine(0.01)", in place of a fixed one
     batch_size     rows of a step, or "full" for all of them
@@ -69,13 +71,13 @@ class TableOptions(Record):
     seed           number that fixes the split, the starting weights, the order of the rows and dropout
     engine         what computes the steps; "auto" is the fastest one installed
     threads        threads of a step; not given: as many as its work is worth, and the results are the same in any case
-    precision      "float32" or "float64"; "bf16x3" and "bf16" are float32 with faster, less exact products in the
-                   training steps, where the CPU has them
+    precision      "float32" or "float64"; not given: float64 with a solver, else float32; "bf16x3" and "bf16" are float32
+                   with faster, less exact products in the training steps, where the CPU has them
     """
 
     hidden: tuple[int, ...] = (64, 32)
     activation: str = "relu"
-    dropout: float = setting(0.1, at_least=0, below=1)
+    dropout: float | None = setting(None, at_least=0, below=1)
     l2: float | None = setting(default=None, at_least=0)
     loss: str | None = None
     optimizer: str = "adam"
@@ -90,7 +92,7 @@ class TableOptions(Record):
     seed: int = setting(0, at_least=0)
     engine: str = "auto"
     threads: int | None = setting(None, at_least=1)
-    precision: str = setting("float32", choices=PRECISIONS)
+    precision: str | None = setting(None, choices=(None, *PRECISIONS))
 
     def validate(self) -> None:
         if self.schedule is not None and self.learning_rate is not None:
@@ -98,13 +100,28 @@ class TableOptions(Record):
                 f"learning_rate={self.learning_rate:g} and schedule={self.schedule}: a schedule sets the rate itself; "
                 "give one of the two"
             )
-        self.made_optimizer()
+        method, less = self.made_optimizer(), self.precision in LESS_EXACT
+        if isinstance(method, Solver) and (self.dropout or less):
+            given = f"precision={self.precision}" if less else f"dropout={self.dropout:g}"
+            needs = "exact products" if less else "a loss that stays the same"
+            raise ConfigError(f"{given}: optimizer={self.optimizer} is a solver and needs {needs}: leave {given} out")
         batch_rows(self.batch_size, 1)
+
+    @property
+    def by_solver(self) -> bool:
+        """Whether a solver trains, for which all rows are one batch."""
+        return isinstance(self.made_optimizer(), Solver)
 
     @property
     def dtype(self) -> np.dtype:
         """Of the weights and the inputs."""
-        return np.dtype("float64" if self.precision == "float64" else "float32")
+        exact = self.by_solver if self.precision is None else self.precision == "float64"
+        return np.dtype("float64" if exact else "float32")
+
+    @property
+    def dropout_share(self) -> float:
+        """The share that is dropped: given, or what suits the optimizer."""
+        return (0.0 if self.by_solver else DROPOUT) if self.dropout is None else self.dropout
 
     def made_engine(self) -> Engine:
         """The engine with its options."""
@@ -287,7 +304,7 @@ def tabular_network(columns: Columns, options: TableOptions, n_scores: int) -> S
     """Embeddings of categories with many levels, then (Dense, activation, Dropout) for each hidden layer."""
     units = tuple(embedding_units(c) for c in columns.cardinalities)
     _refuse_beyond_memory((len(columns.feature_names) + sum(units), *options.hidden, n_scores), options.hidden)
-    body = mlp(options.hidden, n_scores, options.activation, dropout=options.dropout, output_init=OUTPUT_INIT)
+    body = mlp(options.hidden, n_scores, options.activation, dropout=options.dropout_share, output_init=OUTPUT_INIT)
     return Sequential(*_first(columns, units), *body.layers)
 
 
