@@ -14,7 +14,7 @@ from fallline.ops.arithmetic import maximum
 from fallline.ops.compare import less, where
 from fallline.ops.composite import log_softmax, one_hot, relu, softplus, square
 from fallline.ops.reduce import sum as asum
-from fallline.ops.transcendental import exp, expm1
+from fallline.ops.transcendental import exp, expm1, log1p
 
 
 class BinaryLoss(Loss):
@@ -50,7 +50,7 @@ class BinaryCrossEntropy(BinaryLoss):
     derivative       p - t; p = σ(s)
     special          0 | 1 -> 0.6931471806, 0 | 0 -> 0.6931471806, -1000 | 1 -> 1000, 1000 | 1 -> 0
     slopes           0 | 1 -> -1/2, 0 | 0 -> 1/2, -1000 | 1 -> -1, 1000 | 1 -> 0
-    stable           t softplus(-s) + (1 - t) softplus(s); softplus(s) = max(s, 0) + log(1 + e^-|s|), never log(0)
+    stable           max(s, 0) - t s + log(1 + e^-|s|), the first two as one product: never log(0)
     likelihood       Bernoulli with P(t = 1) = σ(s): L
     source           focal: Lin et al. 2017 (arXiv:1708.02002), eq. 4; smoothing: Szegedy et al. 2016 (arXiv:1512.00567)
     """
@@ -66,9 +66,11 @@ class BinaryCrossEntropy(BinaryLoss):
     def formula(self, score: Any, target: Any) -> Any:
         if self.label_smoothing:
             target = target * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
+        if not self.gamma:
+            positive = less(0.0, score)  # (1 - t) s and -t s are exact where max(s, 0) - t s would cancel
+            return where(positive, 1.0 - target, -target) * score + log1p(exp(where(positive, -score, score)))
         miss, hit = softplus(score), softplus(-score)  # -log(1-p), -log p
-        if self.gamma:
-            miss, hit = exp(-self.gamma * hit) * miss, exp(-self.gamma * miss) * hit
+        miss, hit = exp(-self.gamma * hit) * miss, exp(-self.gamma * miss) * hit
         return target * hit + (1.0 - target) * miss
 
     def allowed(self, y: np.ndarray) -> np.ndarray:

@@ -83,9 +83,14 @@ class LBFGS(Solver):
         s, y = found.w - w, found.g - g
         if not s @ y > CURVED * (y @ y):
             return {**state, "g": found.g}
-        pairs = {"s": np.vstack([state["s"][1 - self.m or len(state["s"]) :], s]),
-                 "y": np.vstack([state["y"][1 - self.m or len(state["y"]) :], y])}  # fmt: skip
-        return {**pairs, "g": found.g}
+        return {"s": self._with(state["s"], s), "y": self._with(state["y"], y), "g": found.g}
+
+    def _with(self, rows: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """The last rows, and this one behind them."""
+        kept = min(len(rows), self.m - 1)
+        made = np.empty((kept + 1, len(row)))
+        made[:kept], made[kept] = rows[len(rows) - kept :], row
+        return made
 
 
 def inverse_product(g: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -93,17 +98,17 @@ def inverse_product(g: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     Pairs without curvature are left out, as they may be where only some of the weights are looked at.
     """
-    products = np.einsum("ij,ij->i", s, y)
-    pairs = [(s[k], y[k], float(products[k])) for k in range(len(s)) if products[k] > 0]
-    q, alphas = g, []
+    pairs = [(s_k, y_k, product) for s_k, y_k in zip(s, y, strict=True) if (product := s_k.dot(y_k)) > 0]
+    if not pairs:
+        return g
+    q, alphas = g.copy(), []
     for s_k, y_k, product in reversed(pairs):
-        alphas.append(float(s_k @ q) / product)
-        q = q - alphas[-1] * y_k
-    if pairs:
-        _, y_k, product = pairs[-1]
-        q = q * (product / float(y_k @ y_k))
+        alphas.append(s_k.dot(q) / product)
+        q -= alphas[-1] * y_k
+    _, y_k, product = pairs[-1]
+    q *= product / y_k.dot(y_k)
     for (s_k, y_k, product), alpha in zip(pairs, reversed(alphas), strict=True):
-        q = q + (alpha - float(y_k @ q) / product) * s_k
+        q += (alpha - y_k.dot(q) / product) * s_k
     return q
 
 

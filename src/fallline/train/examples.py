@@ -156,6 +156,11 @@ def class_codes(classes: tuple[Any, ...], y: Any) -> np.ndarray:
     given = as_targets(y)
     if given.ndim != 1:
         raise DataError(f"y has shape {given.shape}: one label a row is needed, shape (n,)")
+    values = np.asarray(classes)
+    if values.dtype.kind in "biuf" and given.dtype.kind in "biuf" and (values[:-1] < values[1:]).all():  # many at once
+        codes = np.searchsorted(values, given).clip(max=len(values) - 1)
+        if (values[codes] == given).all():
+            return codes.astype(np.int32)
     labels = given.tolist()
     try:
         return np.array([known[label] for label in labels], dtype=np.int32)

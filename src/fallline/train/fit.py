@@ -227,7 +227,7 @@ def choose_target(y: np.ndarray, loss: Loss | None) -> tuple[ClassTarget | Numbe
         return NumberTarget("y"), loss
     if y.ndim > 1:
         raise DataError(f"y has shape {y.shape}: {type(loss).__name__} takes one label a row, shape ({len(y)},)")
-    absent = [i for i, label in enumerate(y.tolist()) if label is None or label != label]
+    absent = [] if y.dtype.kind in "biuUS" else [i for i, v in enumerate(y.tolist()) if v is None or v != v]
     if absent:
         raise DataError(f"y is missing in row {absent[0]} ({len(absent)} of {len(y)} rows): leave these rows out")
     try:

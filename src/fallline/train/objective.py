@@ -28,7 +28,7 @@ from fallline.train.step import Cost, batch_cost, gradients_of, row_scores
 from fallline.train.trail import flattened, joined, parted
 
 Arrays = dict[str, Any]
-CHUNK = 1 << 20  # bytes of rows that go through together: they stay in the cache from the scores to the gradient
+CHUNK = 1 << 21  # bytes of rows that go through together: they stay in the cache from the scores to the gradient
 FEWEST_ROWS = 256  # of a chunk, so that a call is worth its fixed cost
 
 
@@ -57,6 +57,7 @@ class TrainingObjective(Objective):
         self.params, self.buffers = leaves(model.network, "param"), leaves(model.network, "buffer")
         self.eps = float(np.finfo(train.w.dtype).eps)
         self.l1 = self._l1()
+        self._penalised: tuple[np.ndarray, float] | None = None  # w, and the penalties there
         self._calls: dict[str, list[tuple[Call, list[np.ndarray]]]] = {}
 
     def _l1(self) -> np.ndarray | float:
@@ -77,7 +78,12 @@ class TrainingObjective(Objective):
     def leaves_at(self, w: np.ndarray, buffers: Arrays) -> Arrays:
         """Every leaf of the network with these weights and this state, in the order of `leaves(network)`."""
         found = {**self._split(w), **buffers}
-        return {path: found[path] for path in leaves(self.model.network)}
+        return {path: found[path] for path in self._paths}
+
+    @cached_property
+    def _paths(self) -> tuple[str, ...]:
+        """Of all leaves, in order."""
+        return tuple(leaves(self.model.network))
 
     def moved(self, buffers: Arrays, w: np.ndarray) -> Arrays:
         """The state after one step at these weights: running statistics come nearer to those of all rows."""
@@ -90,11 +96,12 @@ class TrainingObjective(Objective):
         return self._split(w)
 
     def compute(self, w: np.ndarray) -> float:
-        return float(sum(float(value) for (value,) in self._results("value", self._value, self._parts(w))))
+        return sum(float(value) for (value,) in self._results("value", self._value, self._parts(w)))
 
     def differentiate(self, w: np.ndarray) -> tuple[float, np.ndarray]:
         found = self._results("gradient", self._gradient, self._parts(w))
-        return float(sum(float(value) for value, *_ in found)), _summed([parts for _, *parts in found])
+        self._penalised = np.array(w), sum(float(penalty) for _, penalty, *_ in found)
+        return sum(float(value) for value, *_ in found), _summed([parts for _, _, *parts in found])
 
     def multiply(self, w: np.ndarray, direction: np.ndarray) -> np.ndarray:
         return _summed(self._results("hvp", self._product, (*self._parts(w), self._split(direction))))
@@ -120,7 +127,12 @@ class TrainingObjective(Objective):
 
     def penalty(self, w: np.ndarray) -> float:
         """The part of J that is not the mean loss of the rows."""
-        return sum(float(penalty(self._split(w))) for penalty in self.penalties)
+        if not self.penalties:
+            return 0.0
+        if self._penalised is None or not np.array_equal(self._penalised[0], w):
+            self.look(w)
+        assert self._penalised is not None
+        return self._penalised[1]
 
     def _split(self, w: np.ndarray) -> Arrays:
         """A vector as arrays by path, in the precision of the network."""
@@ -181,8 +193,9 @@ class TrainingObjective(Objective):
         return (self._cost(rows, params, buffers)[0].objective,)
 
     def _gradient(self, rows: Any, params: Arrays, buffers: Arrays) -> Any:
-        objective = self._cost(rows, params, buffers)[0].objective
-        return objective, *gradients_of(objective, params).values()
+        cost = self._cost(rows, params, buffers)[0]
+        penalty = sum(cost.penalties) if cost.penalties else np.zeros((), cost.objective.dtype)
+        return cost.objective, penalty, *gradients_of(cost.objective, params).values()
 
     def _product(self, rows: Any, params: Arrays, buffers: Arrays, direction: Arrays) -> Any:
         """Forward over reverse: the change of the gradient along the direction."""

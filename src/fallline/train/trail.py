@@ -51,8 +51,8 @@ class Trail:
 
 def joined(arrays: Any) -> np.ndarray:
     """All entries of some arrays in one float64 vector."""
-    parts = [np.ravel(array).astype(np.float64) for array in arrays]
-    return np.concatenate(parts) if parts else np.zeros(0)
+    parts = [array.reshape(-1) for array in arrays]
+    return np.concatenate(parts, dtype=np.float64) if parts else np.zeros(0)
 
 
 def flattened(network: Layer) -> np.ndarray:
@@ -62,12 +62,12 @@ def flattened(network: Layer) -> np.ndarray:
 
 def parted(vector: np.ndarray, like: Arrays) -> Arrays:
     """A vector of all entries as arrays by path, in the shapes and dtypes of these: `joined` undone."""
-    ends = np.cumsum([leaf.size for leaf in like.values()])[:-1]
-    parts = np.split(vector, ends) if like else []
-    return {
-        path: part.reshape(leaf.shape).astype(leaf.dtype)
-        for (path, leaf), part in zip(like.items(), parts, strict=True)
-    }
+    found, start = {}, 0
+    for path, leaf in like.items():
+        end = start + leaf.size
+        found[path] = vector[start:end].astype(leaf.dtype).reshape(leaf.shape)
+        start = end
+    return found
 
 
 __all__ = ["Trail", "flattened", "joined", "parted"]
