@@ -1,4 +1,4 @@
-"""python -m benchmarks steps|scaling|compile|first_fit: one question each; --help lists the options."""
+"""python -m benchmarks steps|scaling|compile|first_fit|gradient_free: one question each; --help lists the options."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ QUESTIONS = {
     "scaling": "cost per unit of work against rows, width, depth, batch and threads",
     "compile": "time until the first step: cold, from the disk cache, in the process",
     "first_fit": "a fresh process from import to a trained model; the command line beside a scikit-learn script",
+    "gradient_free": "evaluations until Rastrigin and Rosenbrock are solved without a gradient, beside pycma and SciPy",
 }
 
 
@@ -51,7 +52,7 @@ def _add_options(parser: argparse.ArgumentParser, question: str) -> None:
     if question in ("steps", "scaling", "compile"):
         precisions = ", ".join(PRECISIONS)
         parser.add_argument("--precision", type=_precisions, default="float32", metavar="NAME,NAME…", help=precisions)
-    if question in ("steps", "first_fit"):
+    if question in ("steps", "first_fit", "gradient_free"):
         parser.add_argument("--peers", type=_words, metavar="NAME,NAME…", help="default all; none for none")
     if question == "steps":
         of_calls = "of ours and of jax: after each call Python may look (default 1)"
@@ -60,6 +61,9 @@ def _add_options(parser: argparse.ArgumentParser, question: str) -> None:
         parser.add_argument("--plot", metavar="FILE", help="draw the result (PNG, SVG, PDF)")
     if question == "scaling":
         parser.add_argument("--sweeps", type=_words, metavar="NAME,NAME…", help="of rows, width, depth, batch, threads")
+    if question == "gradient_free":
+        parser.add_argument("--methods", type=_words, metavar="NAME,NAME…", help="of ours (default all)")
+        parser.add_argument("--seeds", type=int, default=20, metavar="N", help="random starts of each (default 20)")
     if question == "first_fit":
         parser.add_argument("--csv", metavar="FILE", help="a table of your own for the command line (with --target)")
         parser.add_argument("--target", metavar="NAME", help="its column to predict, one with two or more classes")

@@ -70,6 +70,14 @@ class Objective(ABC):
         self.counts["function_evaluations"] += 1
         return self.compute(w)
 
+    def values(self, W: np.ndarray) -> np.ndarray:
+        """J of every row of W; infinite where it is no number, so that no search prefers it.
+
+        W (k, n_weights) -> (k,)
+        """
+        found = np.array([self.value(w) for w in W], dtype=np.float64)
+        return np.where(np.isnan(found), np.inf, found)
+
     def gradient(self, w: np.ndarray) -> tuple[float, np.ndarray]:
         """(J(w), dJ/dw); asked for once more at the same w, it costs nothing and is not counted."""
         found = self.look(w)
