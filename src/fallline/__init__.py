@@ -67,6 +67,7 @@ _HOMES = {
     "fallline.train.descent": ("Descent",),
     "fallline.train.learning_rate": ("RateReport", "find_learning_rate"),
     "fallline.train.trainer": ("Fit",),
+    "fallline.train.resume": ("resume",),
     "fallline.train.presets": ("preset", "presets"),
     "fallline.train.compare": ("Comparison", "compare"),
     "fallline.train.search": ("Search", "search"),

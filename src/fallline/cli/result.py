@@ -15,9 +15,10 @@ from fallline import __version__
 from fallline.cli.describe import PARTS, unit_text
 from fallline.cli.show import json_text
 from fallline.core.errors import ConfigError
+from fallline.core.files import write_whole
 from fallline.core.record import to_json
 from fallline.nn.layer import count_parameters
-from fallline.train.checkpoint import FILE_NAME, write_whole
+from fallline.train.model_file import FILE_NAME
 from fallline.train.tabular import TableRun
 
 FILES = (FILE_NAME, "history.csv", "curves.png", "result.json")
@@ -100,9 +101,9 @@ class RunFolder:
         notes = {**model.notes, "reading": reading, "result": json.loads(json_text(result))}
         replace(model, notes=notes).save(self.path / FILE_NAME)
         run.history.to_csv(self.path / "history.csv")
-        write_whole(self.path / "result.json", (json_text(result) + "\n").encode())
+        write_whole(self.path / "result.json", [(json_text(result) + "\n").encode()])
         picture = picture_of()
         if picture:
-            write_whole(self.path / "curves.png", picture)
+            write_whole(self.path / "curves.png", [picture])
         else:
             run.history.plot(self.path / "curves.png")

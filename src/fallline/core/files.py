@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from fallline.core.errors import ConfigError
 
@@ -37,4 +40,46 @@ def write_file(path: str | Path, suffixes: Sequence[str], write: Callable[[Path]
     return found
 
 
-__all__ = ["writable_path", "write_file"]
+def write_whole(path: Path, parts: Iterable[Any]) -> None:
+    """All of a file or nothing: a temporary file beside it, fsync, rename, fsync of the folder.
+
+    parts  what it holds, piece after piece, as bytes or arrays of bytes
+    """
+    temporary = path.with_name(f"{_beginning(path)}{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "xb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _beginning(path: Path) -> str:
+    """Of the names of the temporary files that become this one."""
+    return f".{path.name}."
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename last through a power failure, where the system can open folders."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
+    """Takes away what a killed `write_whole` left of these files."""
+    beginnings = tuple(_beginning(Path(name)) for name in names)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name.startswith(beginnings):
+            path.unlink(missing_ok=True)
+
+
+__all__ = ["remove_unfinished", "writable_path", "write_file", "write_whole"]

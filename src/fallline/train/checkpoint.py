@@ -1,110 +1,275 @@
-"""The model file: one safetensors file with the arrays, and the recipe, columns, link and format version as JSON.
+"""Checkpoints: what a run needs to go on after it was killed, in the folder `checkpoints` of the run.
 
-Reading it makes registered records from JSON and arrays from bytes; nothing is executed.
+    start.safetensors    how the run was called: from here it can begin anew
+    000007.safetensors   the last two checkpoints, by number
+    last.safetensors     in their place, once the run has come to its end in good order
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from fallline import __version__
+from fallline.core.errors import ConfigError, ModelFileError
+from fallline.core.files import remove_unfinished
+from fallline.core.record import Record, record, setting
+from fallline.core.warn import warn_user
+from fallline.train.snapshot import digest, read_snapshot, write_snapshot
 
-from fallline.core.errors import FalllineError, ModelFileError
-from fallline.core.record import from_json, to_json
-from fallline.core.tree import fill_leaves, leaves
-
-FORMAT = 1
-FILE_NAME = "model.safetensors"
-TABLES = (".csv", ".tsv", ".txt", ".gz", ".parquet")  # given where the model belongs
-_PARTS = ("network", "loss", "target", "columns", "feature_names")
-
-
-def write_model(model: Any, path: Path) -> Path:
-    """Writes the file under a temporary name first, so that a killed process leaves the old file or the new one."""
-    target = path / FILE_NAME if path.is_dir() or not path.suffix else path
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves(model.network).items()}
-    about = {name: to_json(getattr(model, name)) for name in _PARTS}
-    about |= {"format": FORMAT, "notes": model.notes, "checksum": _checksum(arrays)}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, save(arrays, {"fallline": json.dumps(about, sort_keys=True)}))
-    except OSError as error:
-        raise ModelFileError(f"cannot write {target}: {error.strerror or error}") from None
-    return target
+FOLDER = "checkpoints"
+KEPT = 2
+SHARE = 0.02  # of the time, at most, that goes into checkpoints, unless one is asked for after every call
+_START, _LAST = "start.safetensors", "last.safetensors"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """All of a file or nothing: temporary file, fsync, rename."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+@record
+class Checkpoint(Record):
+    """Where a run keeps what it needs to go on after it was killed, and how often.
+
+    path     the folder of the run
+    seconds  from one checkpoint to the next; 0: one after every call of the engine
+    """
+
+    path: str
+    seconds: float = setting(30.0, at_least=0)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+class Checkpoints:
+    """The checkpoints of one run, a new one or one that goes on.
+
+    about     how the run was called, plain data and arrays;  marks  of its data and of what computes it
+    parts     what has become of it, by the name of the part
+    finished  whether it came to its end;  extended  whether it goes on from there under other limits
+    notes     what reading them found out, a sentence each
+    """
+
+    def __init__(self, where: Checkpoint):
+        self.run, self.seconds = Path(where.path).expanduser(), where.seconds
+        self.folder = self.run / FOLDER
+        self.about: dict[str, Any] = {}
+        self.marks: dict[str, Any] = {}
+        self.parts: dict[str, Any] = {}
+        self.notes: list[str] = []
+        self.finished = self.extended = self._resumed = self._ended = False
+        self._id, self._number, self._cost, self._before = secrets.token_hex(16), 0, 0.0, 0.0
+        self._start = self._written = time.monotonic()
+        self._writing: threading.Thread | None = None
+        self._failure = ""
+        self._warned = False
+
+    @classmethod
+    def of(cls, path: str | Path) -> Checkpoints:
+        """Those of a run that was begun; ModelFileError where there are none."""
+        made = cls(Checkpoint(str(path)))
+        if not made.folder.is_dir():
+            raise ModelFileError(f"no run to go on with at {path}: there are no checkpoints in it")
+        start = made._read(made.folder / _START)
+        found = made._newest(None if start is None else start["id"])
+        if start is None and found is None:
+            raise ModelFileError(f"no run to go on with at {path}: its checkpoints are damaged; start it anew")
+        made._take(found or start)
+        made._tell_damage(found)
+        return made
+
+    def _newest(self, run: str | None) -> dict[str, Any] | None:
+        """The newest checkpoint of that run which is whole."""
+        for path in self._candidates():
+            found = self._read(path)
+            if found is not None and run in (None, found["id"]):
+                return found
+        return None
+
+    def _candidates(self) -> list[Path]:
+        """The files of checkpoints, the newest first."""
+        last = self.folder / _LAST
+        return [*([last] if last.exists() else []), *reversed(self._numbered())]
+
+    def _numbered(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.safetensors"), key=lambda path: int(path.stem))
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        try:
+            return read_snapshot(path)
+        except ModelFileError:
+            if path.name != _START:
+                self.notes.append(path.stem)
+            return None
+
+    def _take(self, found: dict[str, Any]) -> None:
+        self._id, self.about, self.marks, self.parts = (found[name] for name in ("id", "about", "marks", "parts"))
+        self.seconds, self._before = found["seconds"], found["elapsed"]
+        self.finished, self.extended, self._resumed = found["finished"], found["extended"], True
+        self._ended = (self.folder / _LAST).exists() and bool(found["parts"])
+        self._number = max((int(path.stem) for path in self._numbered()), default=0)
+
+    def _tell_damage(self, found: dict[str, Any] | None) -> None:
+        """Makes one sentence of the names of damaged files."""
+        damaged, self.notes = self.notes, []
+        if damaged:
+            names = f"checkpoint{'s' * (len(damaged) > 1)} {' and '.join(damaged)} of {self.run}"
+            goes_on = "starts from the beginning" if found is None else "goes on from the one before"
+            self.notes = [f"{names} {'are' if len(damaged) > 1 else 'is'} damaged: {goes_on}"]
+
+    def begin(self, about: dict[str, Any], marks: dict[str, Any]) -> None:
+        """The run begins, or goes on; ConfigError where it may not, or its folder cannot be written.
+
+        about  how it was called;  marks  what must be the same when it goes on: "rows", "data", "engine"
+        """
+        marks = {**marks, "versions": _versions()}
+        if self._resumed:
+            self._check(marks)
+            if self.is_over:
+                return
+        elif self._candidates() and not (self.folder / _LAST).exists():
+            raise ConfigError(
+                f"{self.run} holds a run that was killed before its end: go on with it (resume), give another folder, "
+                f"or delete {self.folder}"
+            )
+        self.about, self.marks, self.finished = about, marks, False
+        self._start = self._written = time.monotonic()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(self.folder, self._names())
+            self._write_start()
+            if self._ended:
+                self._write()
+        except OSError as error:
+            raise ConfigError(f"cannot write checkpoints to {self.folder}: {error.strerror or error}") from None
+        if not self.parts or self._ended:
+            (self.folder / _LAST).unlink(missing_ok=True)
+            self._ended = False
+
+    def _names(self) -> list[str]:
+        """Of the files whose unfinished forerunners may lie about."""
+        return [_START, _LAST, *(f"{number:06}.safetensors" for number in range(self._number + 2))]
+
+    def _check(self, marks: dict[str, Any]) -> None:
+        then, now = self.marks, marks
+        if then["data"] != now["data"]:
+            raise ConfigError(
+                f"these are not the data of {self.run} (rows then {then['rows']}, now {now['rows']}): "
+                "give what it was trained on, or start a new run"
+            )
+        if then["engine"] != now["engine"]:
+            raise ConfigError(
+                f"{self.run} was computed by the engine {then['engine']!r}, which would now be {now['engine']!r} and "
+                "gives other last digits: install or choose the first one, or start a new run"
+            )
+        changed = [f"{name} {v} (then {then['versions'][name]})" for name, v in now["versions"].items()
+                   if v != then["versions"].get(name)]  # fmt: skip
+        if changed:
+            self.notes.append(f"now with {', '.join(changed)}: the last digits may differ from an uninterrupted run's")
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the run so far, without those in which it was not running."""
+        return self._before + time.monotonic() - self._start
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do: it came to its end, and nothing was changed since."""
+        return self.finished and not self.extended
+
+    def offer(self, part: str, take: Callable[[], Any]) -> None:
+        """Writes a checkpoint if it is time to, with what `take` gives as that part."""
+        now = time.monotonic()
+        least = 0.0 if self.seconds == 0 else max(self.seconds, self._cost / SHARE)
+        if now - self._written < least or (self._writing is not None and self._writing.is_alive()):
+            return
+        self._report()
+        self._written = now
+        self.parts[part] = take()
+        self._cost = time.monotonic() - now
+        if self.seconds == 0:
+            self._write_or_fail()
+            self._report()
+        else:
+            self._writing = threading.Thread(target=self._write_or_fail)
+            self._writing.start()
+
+    def finish(self) -> None:
+        """The run has ended in good order; what it left stays, so that it can be extended, or go on after Ctrl-C."""
+        if self.is_over:
+            return
+        self.wait()
+        ends = [part["over"][0] for part in self.parts.values() if part.get("over")]
+        self.finished, self.extended = "interrupted" not in ends, False
+        try:
+            write_snapshot(self.folder / _LAST, self._content())
+            for path in self._numbered():
+                path.unlink()
+        except OSError as error:
+            self._failure = error.strerror or str(error)
+        self._report()
+
+    def wait(self) -> None:
+        """Until nothing is being written."""
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
+
+    def discard(self) -> None:
+        """Takes away the start of a run that came to nothing."""
+        self.wait()
+        if self.folder.is_dir() and not self._candidates():
+            (self.folder / _START).unlink(missing_ok=True)
+            if not any(self.folder.iterdir()):
+                self.folder.rmdir()
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "about": self.about,
+            "marks": self.marks,
+            "parts": dict(self.parts),
+            "seconds": self.seconds,
+            "elapsed": self.elapsed,
+            "finished": self.finished,
+            "extended": self.extended,
+        }
+
+    def _write_start(self) -> None:
+        write_snapshot(self.folder / _START, {**self._content(), "parts": {}, "elapsed": 0.0, "finished": False})
+        if not self._resumed:
+            for path in self._numbered():  # of an earlier run
+                path.unlink()
+
+    def _write_or_fail(self) -> None:
+        start = time.thread_time()
+        try:
+            self._write()
+        except OSError as error:
+            self._failure = error.strerror or str(error)
+        self._cost += time.thread_time() - start
+
+    def _write(self) -> None:
+        self._number += 1
+        write_snapshot(self.folder / f"{self._number:06}.safetensors", self._content())
+        for path in self._numbered()[:-KEPT]:
+            path.unlink()
+
+    def _report(self) -> None:
+        """Tells once that checkpoints cannot be written: training is worth more than they are."""
+        if self._failure and not self._warned:
+            self._warned = True
+            warn_user(f"cannot write checkpoints to {self.folder}: {self._failure}; training goes on", RuntimeWarning)
 
 
-def read_model(path: Path) -> dict[str, Any]:
-    """The parts of a Model; ModelFileError for anything but a whole Fallline model file."""
-    source = path / FILE_NAME if path.is_dir() else path
-    if not source.exists():
-        raise ModelFileError(f"no model at {path}: give the file, or the folder of a run that holds {FILE_NAME}")
-    about, arrays = _read(source)
-    if about.get("format") != FORMAT:
-        raise ModelFileError(
-            f"{source} has model format {about.get('format')}, this version reads {FORMAT}: update fallline"
-        )
-    if about.get("checksum") != _checksum(arrays):
-        raise ModelFileError(f"{source} is damaged: its arrays do not match their checksum; copy or train it again")
-    try:
-        parts = {name: from_json(about[name]) for name in _PARTS}
-        parts["network"] = fill_leaves(parts["network"], arrays)
-    except (FalllineError, KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"{source} cannot be rebuilt: {error} (import the module that defines your own records first)"
-        ) from None
-    if set(leaves(parts["network"])) != set(arrays):
-        raise ModelFileError(f"{source} is damaged: its arrays do not fit its network; copy or train it again")
-    return {**parts, "notes": about.get("notes", {})}
+def _versions() -> dict[str, str]:
+    return {"fallline": __version__, "numpy": version("numpy"), "machine": platform.machine()}
 
 
-def _read(source: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    try:
-        with safe_open(source, framework="np") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
-        cure = "the model comes first, then the table" if source.suffix in TABLES else "copy or train it again"
-        raise ModelFileError(f"{source} is not a whole Fallline model file ({error}): {cure}") from None
-    if "fallline" not in metadata:
-        raise ModelFileError(f"{source} is a safetensors file of another program: it holds no Fallline recipe")
-    try:
-        about = json.loads(metadata["fallline"])
-    except json.JSONDecodeError:
-        raise ModelFileError(f"{source} is damaged: its recipe cannot be read; copy or train it again") from None
-    return about, arrays
+def marks_of(engine: str, *examples: Any) -> dict[str, Any]:
+    """Marks of the rows that a run trains on and is judged by, and of what computes it."""
+    arrays = [None if part is None else (part.names, part.arrays) for part in examples]
+    return {"rows": sum(len(part) for part in examples if part is not None), "data": digest(arrays), "engine": engine}
 
 
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name}:{arrays[name].dtype}:{arrays[name].shape}:".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
+__all__ = ["Checkpoint", "Checkpoints", "marks_of"]

@@ -12,6 +12,7 @@ class Started:
     """Training begins, or goes on after `epoch` finished epochs.
 
     batches  steps in one epoch;  rows, validation_rows  sizes of the two parts of the data
+    history  the rows of the history so far, where it goes on
     """
 
     epochs: int
@@ -19,6 +20,7 @@ class Started:
     rows: int
     validation_rows: int = 0
     epoch: int = 0
+    history: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from fallline.nn.layer import Layer
 from fallline.optim.optimizer import Minimizer, Optimizer
 from fallline.optim.schedules import Rate
 from fallline.optim.solver import Solver, as_minimizer
+from fallline.train.checkpoint import Checkpoint, Checkpoints
 from fallline.train.events import Consumer
 from fallline.train.examples import (
     Examples,
@@ -34,6 +36,7 @@ from fallline.train.examples import (
     row_weights,
     take_rows,
 )
+from fallline.train.kept_run import kept_run
 from fallline.train.model import Model, encode_targets
 from fallline.train.pairing import check_pairing
 from fallline.train.progress import Progress
@@ -63,7 +66,7 @@ def fit(
     epochs: int = 100,
     batch_size: int | str = 64,
     validation: float | tuple[Any, Any] | None = None,
-    early_stopping: StoppingRule | int | str | None = None,
+    early_stopping: StoppingRule | int | str | Sequence[Any] | None = None,
     l1: float = 0.0,
     l2: float = 0.0,
     penalties: Sequence[Any] = (),
@@ -80,6 +83,7 @@ def fit(
     strict: bool = True,
     restarts: int = 1,
     keep_path: bool = False,
+    checkpoint: str | Path | Checkpoint | Checkpoints | None = None,
 ) -> Fit:
     """Trains a network on (X, y) and returns a Fit: the model with its best weights, and the history.
 
@@ -94,7 +98,8 @@ def fit(
     epochs          passes over the training rows; 0 gives the untrained network
     batch_size      rows in a step; "full" for all (batch gradient descent), 1 for stochastic gradient descent
     validation      share of the rows to judge by (stratified, shuffled), or (X, y) of your own
-    early_stopping  a rule, or its patience in epochs; with validation rows the best weights are kept in any case
+    early_stopping  a rule, or its patience in epochs, or a list of rules, such as [20, TimeLimit(60), StepLimit(5000),
+                    TargetLoss(0.1)]; with validation rows the best weights are kept in any case
     l1, l2          strengths of l1 · Σ|w| and l2/2 · Σw², added to the mean loss; biases are free
     sample_weight   importance of each row: 2 is the row twice, 0 is the row absent
     class_weight    "balanced", or {class: weight}
@@ -110,8 +115,11 @@ def fit(
     restarts        how many random starts to train from (seeds seed, seed + 1, …); the best by validation loss, else by
                     train loss, is returned, and `Fit.restarts` lists them all
     keep_path       True keeps the weights of every epoch in `Fit.path`
+    checkpoint      a folder, or Checkpoint(folder, seconds=30): what the run needs to go on after it was killed is
+                    written there every so often; `fl.resume(folder, data)` goes on
     raises          ConfigError, DataError; NonFiniteError when not even one epoch stayed finite
     """
+    call = dict(locals())
     starts, (method, dtype) = whole_number("restarts", restarts), _method(optimizer, learning_rate, solver, precision)
     train, judged, target, loss = training_rows(
         network, data, loss=loss, validation=validation, sample_weight=sample_weight, class_weight=class_weight,
@@ -121,21 +129,9 @@ def fit(
     make = partial(Trainer, first, method, train, judged, _penalties(l1, l2, penalties), keep_path=keep_path,
         epochs=whole_number("epochs", epochs, least=0), batch_size=batch_rows(batch_size, len(train)), shuffle=shuffle,
         seed=seed, early_stopping=as_rule(early_stopping), metrics=_names(metrics), engine=given[-1])  # fmt: skip
-    again = partial(fill_model, *given)
-    return _trained(make, _callables("callbacks", callbacks), progress, again, starts, network.is_filled)
-
-
-def _trained(
-    make: Callable[..., Trainer],
-    callbacks: Sequence[Consumer],
-    progress: bool | str,
-    again: Callable[[int], Model],
-    starts: int,
-    filled: bool,
-) -> Fit:
-    """The best of all starts, `again(seed)` being another one, with the progress shown."""
-    with Progress(quiet=not progress) as show:
-        return best_of_starts(make(consumers=[show, *callbacks]), again, starts, filled=filled)
+    with kept_run(checkpoint, call, given[-1].name, train, judged) as kept, Progress(quiet=not progress) as show:
+        one = make(checkpoints=kept, consumers=[show, *_callables("callbacks", callbacks)])
+        return best_of_starts(one, partial(fill_model, *given), starts, filled=network.is_filled)
 
 
 def _method(optimizer: Any, rate: Any, solver: Any, precision: str | None) -> tuple[Minimizer, str]:

@@ -26,7 +26,6 @@ from fallline.nn.layer import Layer
 from fallline.nn.run import EVAL
 from fallline.ops.composite import mean
 from fallline.ops.transcendental import sigmoid
-from fallline.train.checkpoint import read_model, write_model
 from fallline.train.examples import (
     Examples,
     as_inputs,
@@ -45,6 +44,7 @@ from fallline.train.metrics import (
     classification_metrics,
     regression_metrics,
 )
+from fallline.train.model_file import read_model, write_model
 from fallline.train.step import loss_of, row_losses, scorer
 
 

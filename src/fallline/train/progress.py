@@ -81,7 +81,8 @@ class Progress:
         return None
 
     def _begin(self, event: Started) -> None:
-        self._run, self._history, self._row = event, History(), {}
+        self._run, self._history = event, History(event.history)
+        self._row = dict(event.history[-1]) if event.history else {}
         self._epoch, self._batch = event.epoch, 0
         self._start = self.clock()
         self._last_shown, self._next_tenth = -math.inf, 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,57 @@ import numpy as np
 from fallline.core.errors import ConfigError, NonFiniteError
 from fallline.core.listing import Listing
 from fallline.core.numbers import number_text
+from fallline.core.tree import leaves, with_leaves
 from fallline.train.history import History
 from fallline.train.model import Model
 from fallline.train.trainer import Fit, Trainer
+
+
+PART = "starts"  # of a checkpoint
+
+
+@dataclass
+class Standing:
+    """What has come of the starts so far.
+
+    seed  of the next start;  rows  (seed, train loss at the start, loss of the kept weights, their epoch) of each
+    best  the best fit, with the loss `lowest`;  failure  why the first one failed that did
+    """
+
+    seed: int
+    rows: list[tuple[int, float, float, int]] = field(default_factory=list)
+    best: Fit | None = None
+    lowest: float = math.nan
+    failure: str = ""
+
+    def add(self, fit: Fit, column: str) -> None:
+        loss = loss_of_kept(fit, column)
+        if self.best is None or (math.isnan(loss), loss) < (math.isnan(self.lowest), self.lowest):
+            self.best, self.lowest = fit, loss
+        self.rows.append((self.seed, float(fit.history["train_loss"][0]), loss, fit.best_epoch))
+
+    def kept(self) -> dict[str, Any]:
+        """As plain data and arrays; `taken_up` undoes it."""
+        best = None
+        if self.best is not None:
+            network = list(leaves(self.best.model.network).values())
+            best = {name: getattr(self.best, name) for name in _FACTS}
+            best |= {"history": list(self.best.history), "network": network}
+        return {"seed": self.seed, "rows": self.rows, "best": best, "failure": self.failure, "lowest": self.lowest}
+
+    @classmethod
+    def taken_up(cls, kept: dict[str, Any], trainer: Trainer) -> Standing:
+        """What was kept of a run of this trainer."""
+        best = kept["best"]
+        if best is not None:
+            best = dict(best)
+            found = dict(zip(leaves(trainer.model.network), best.pop("network"), strict=True))
+            model = replace(trainer.model, network=with_leaves(trainer.model.network, found))
+            best = Fit(model, History(best.pop("history")), penalties=trainer.penalties, **best)
+        return cls(**{**kept, "best": best})
+
+
+_FACTS = ("reason", "best_epoch", "ended", "path", "row_weights")  # of a Fit, that are data
 
 
 def best_of_starts(trainer: Trainer, start: Callable[[int], Model], starts: int, *, filled: bool) -> Fit:
@@ -27,26 +75,36 @@ def best_of_starts(trainer: Trainer, start: Callable[[int], Model], starts: int,
         return trainer.run()
     if filled:
         raise ConfigError(f"restarts={starts} of a network that has its weights already: give a recipe, without them")
-    fits: dict[int, Fit] = {}
-    failure: NonFiniteError | None = None
-    for seed in range(trainer.seed, trainer.seed + starts):
+    parts = {} if trainer.checkpoints is None else trainer.checkpoints.parts
+    standing = Standing.taken_up(parts[PART], trainer) if PART in parts else Standing(trainer.seed)
+    column = "validation_loss" if trainer.validation is not None else "train_loss"
+    for seed in range(standing.seed, trainer.seed + starts):
         try:
             first = seed == trainer.seed
             one = trainer if first else replace(trainer, model=start(seed), seed=seed, history=History())
-            fits[seed] = one.run()
+            fit = one.run()
         except NonFiniteError as error:
-            failure = failure or error
-            continue
-        if not len(fits[seed].history):  # a callback ended it before epoch 0: there is nothing to compare
-            return fits[seed]
-        if fits[seed].ended == "interrupted":
-            break
-    if not fits and failure is not None:
-        raise failure
-    column = "validation_loss" if trainer.validation is not None else "train_loss"
-    losses = {seed: loss_of_kept(fit, column) for seed, fit in fits.items()}
-    best = min(losses, key=lambda seed: (math.isnan(losses[seed]), losses[seed]))
-    return replace(fits[best], restarts=_listing(fits, losses, column, best))
+            standing.failure = standing.failure or str(error)
+        else:
+            if not len(fit.history):  # a callback ended it before epoch 0: there is nothing to compare
+                return fit
+            if fit.ended == "interrupted":
+                return _best(standing, fit, column)
+            standing.add(fit, column)
+        standing.seed = seed + 1
+        parts.pop(trainer.part, None)
+        parts[PART] = standing.kept()
+    return _best(standing, None, column)
+
+
+def _best(standing: Standing, interrupted: Fit | None, column: str) -> Fit:
+    """The best of all, also of one that Ctrl-C ended, which the standing does not hold."""
+    shown = replace(standing, rows=list(standing.rows))
+    if interrupted is not None:
+        shown.add(interrupted, column)
+    if shown.best is None:
+        raise NonFiniteError(shown.failure)
+    return replace(shown.best, restarts=_listing(shown, column))
 
 
 def loss_of_kept(fit: Fit, column: str) -> float:
@@ -55,17 +113,19 @@ def loss_of_kept(fit: Fit, column: str) -> float:
     return float(row.get(column, math.nan))
 
 
-def _listing(fits: dict[int, Fit], losses: dict[int, float], column: str, best: int) -> Listing:
+def _listing(standing: Standing, column: str) -> Listing:
     """One row for each start that ended with numbers."""
     name = column.replace("_", " ")
+    seeds, begun, losses, epochs = (list(part) for part in zip(*standing.rows, strict=True))
+    best = min(standing.rows, key=lambda row: (math.isnan(row[2]), row[2]))[0]
     columns: dict[str, Any] = {
-        "seed": list(fits),
-        "start": [float(fit.history["train_loss"][0]) for fit in fits.values()],
-        name: list(losses.values()),
-        "epoch": [fit.best_epoch for fit in fits.values()],
-        "": ["best" if seed == best else "" for seed in fits],
+        "seed": seeds,
+        "start": begun,
+        name: losses,
+        "epoch": epochs,
+        "": ["best" if seed == best else "" for seed in seeds],
     }
-    return Listing(f"{len(fits)} starts", columns, [""] * len(fits), f"{name}: {spread_text(list(losses.values()))}", 6)
+    return Listing(f"{len(seeds)} starts", columns, [""] * len(seeds), f"{name}: {spread_text(losses)}", 6)
 
 
 def spread_text(values: Sequence[float]) -> str:

@@ -32,37 +32,51 @@ class Solving:
         self.objective = TrainingObjective(model, train, penalties, engine)
         self.network = model.network
         self.solver, self.epochs, self.seed = solver, epochs, seed
-        self.start = self.objective.weights
-        self.state = solver.init(self.start)
+        self.w = self.objective.weights
+        self.value = math.nan
+        self.state = solver.init(self.w)
+        self.buffers = self.objective.buffers
+        self.notes: dict[str, Any] = {}
+        self.epoch = 0
         self.failure = self.reason = ""
 
     def rounds(self) -> Iterator[Round]:
-        """Epoch 0 and then every iteration, until the solver is done."""
-        w, state = self.start, self.state
-        value = self.objective.look(w)[0]
-        buffers = self.objective.buffers
-        yield self._round(0, w, buffers, {})
-        if not math.isfinite(value):
+        """Epoch 0 and then every iteration, until the solver is done; what was taken up goes on with its own epoch."""
+        if not self.epoch:
+            self.value = self.objective.look(self.w)[0]
+        yield self.round()
+        if not math.isfinite(self.value):
             self.failure = "the loss of the starting weights is not finite: check these weights and the data"
             return
-        for epoch in range(1, self.epochs + 1):
-            move = self.solver.iterate(self.objective, w, value, state, np.random.default_rng((self.seed, epoch)))
-            w, value, state = move.w, move.value, move.state
-            if not math.isfinite(value):
-                self.failure = f"{self.solver!r} led to a loss that is not finite in epoch {epoch}"
+        while self.epoch < self.epochs and not self.reason:
+            rng = np.random.default_rng((self.seed, self.epoch + 1))
+            move = self.solver.iterate(self.objective, self.w, self.value, self.state, rng)
+            if not math.isfinite(move.value):
+                self.failure = f"{self.solver!r} led to a loss that is not finite in epoch {self.epoch + 1}"
                 return
-            buffers = self.objective.moved(buffers, w)
-            yield self._round(epoch, w, buffers, dict(move.notes))
-            if move.done:
-                self.reason = move.done
-                return
+            self.w, self.value, self.state, self.notes = move.w, move.value, move.state, dict(move.notes)
+            self.buffers = self.objective.moved(self.buffers, move.w)
+            self.epoch, self.reason = self.epoch + 1, move.done
+            yield self.round()
 
-    def _round(self, epoch: int, w: np.ndarray, buffers: Arrays, notes: dict[str, Any]) -> Round:
-        value, gradient = self.objective.look(w)
-        penalty = self.objective.penalty(w)
+    def round(self) -> Round:
+        """The weights now, and what is known of them."""
+        value, gradient = self.objective.look(self.w)
+        penalty = self.objective.penalty(self.w)
         facts = {"gradient_norm": float(np.linalg.norm(gradient)), "train_loss": value - penalty}
         if self.objective.penalties:
             facts["objective"] = value
         counts = {name: n for name, n in self.objective.counts.items() if n}
-        facts |= {"evaluations": self.objective.evaluations, **counts, **notes}
-        return Round(epoch, self.objective.leaves_at(w, buffers), facts)
+        facts |= {"evaluations": self.objective.evaluations, **counts, **self.notes}
+        return Round(self.epoch, self.objective.leaves_at(self.w, self.buffers), facts)
+
+    def kept(self) -> dict[str, Any]:
+        """The place as plain data and arrays; `take_up` undoes it."""
+        names = ("epoch", "w", "value", "state", "notes", "buffers", "reason")
+        return {**{name: getattr(self, name) for name in names}, "evaluations": self.objective.evaluations}
+
+    def take_up(self, kept: dict[str, Any]) -> None:
+        """Goes on from a place that was kept."""
+        self.objective.evaluations = kept["evaluations"]
+        for name in kept.keys() - {"evaluations"}:
+            setattr(self, name, kept[name])

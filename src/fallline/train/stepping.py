@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,7 @@ from fallline.train.step import Step
 SECONDS_PER_CALL = 0.1  # what an engine call is to last: it returns for progress and Ctrl-C
 LARGEST_CALL = 100_000  # steps
 GROWTH = 8  # times as many steps as in the call before, at most: the first steps tell little of the speed
+LOOKED_AT = 100  # steps whose rates tell whether they follow the length of a run
 KEYS = 4096  # steps whose numbers and random keys are computed together
 
 
@@ -48,12 +50,29 @@ class Round:
 
 
 @dataclass
+class Place:
+    """How far the rounds have come: after `done` steps of an epoch.
+
+    carry    the arrays after these steps;  rate  of the last one
+    totals, norms  what the steps of this epoch recorded, one array a call
+    """
+
+    carry: Sequence[Any]
+    epoch: int = 0
+    done: int = 0
+    rate: float = 0.0
+    totals: list[np.ndarray] = field(default_factory=list)
+    norms: list[np.ndarray] = field(default_factory=list)
+
+
+@dataclass
 class Stepping:
     """The rounds of an optimizer.
 
     engine    what computes the steps, with its options
     losses    the losses of the finished epochs, which a schedule may watch
     halted    whether the rounds are to end at once, wherever they are
+    most_steps  no call goes beyond this step of the run
     batches   steps in one epoch
     failure   why a value that is not finite ended the rounds;  reason  why they ended otherwise, "" after the last one
     """
@@ -69,18 +88,20 @@ class Stepping:
     shuffle: bool = True
     losses: Sequence[float] = ()
     halted: Callable[[], bool] = never
+    most_steps: int = sys.maxsize
 
     def __post_init__(self) -> None:
         self.batch_size = min(self.batch_size, len(self.train))
         self.batches = -(-len(self.train) // self.batch_size)
         given = self.penalties, self.batch_size, self.engine
-        self.optimizer = self.optimizer.for_run(len(self.train) / self.batch_size, self.epochs)
+        self._given = self.optimizer
+        self.optimizer = self._given.for_run(len(self.train) / self.batch_size, self.epochs)
         self.step = Step(self.model.network, self.model.loss, self.optimizer, *given)
         self.state = self.step.start(self.model.network)
         self.key = new_key(self.seed)
         self.steps_done = 0
+        self.place = Place(self.step.carried(self.model.network, self.state))
         self.failure = self.reason = ""
-        self._rate = 0.0  # of the last step
         self._steps = 1  # of the next engine call, at most
         self._loops: dict[int, Loop] = {}  # by batch size
         self._numbered: tuple[int, np.ndarray, np.ndarray] = 0, np.zeros(0), np.zeros(0)
@@ -88,57 +109,104 @@ class Stepping:
         self._weight = _sum([self.train.w])
 
     def rounds(self) -> Iterator[BatchProgress | Round]:
-        """Epoch 0 and then every epoch, with the progress inside it."""
-        carry: Sequence[Any] = self.step.carried(self.model.network, self.state)
-        untrained = self._untrained(carry)
-        if untrained is None:
-            return
-        yield self._round(0, carry, untrained)
-        replay = Replay(self._call, carry)
-        for epoch in range(1, self.epochs + 1):
-            totals, norms, done = [], [], 0
-            for indices in self._calls(epoch):
-                scanned = self._scanned(len(indices))
-                replay.note(indices, scanned)
-                result = self._call(carry, indices, scanned)
-                watched, losses, norm = result.records
-                if not math.isfinite(watched[-1]):
-                    failed = result.steps - 1
-                    where = f"in epoch {epoch}, batch {done + result.steps}"
-                    self.failure = self._explain(
-                        replay.before(failed), [s[failed] for s in scanned], indices[failed], where
-                    )
+        """Epoch 0 and then every epoch, with the progress inside it; what was taken up goes on with its own epoch."""
+        if not self.place.epoch:
+            untrained = self._untrained(self.place.carry)
+            if untrained is None:
+                return
+            self.place = Place(self.place.carry, epoch=1)
+            yield self._round(0, untrained)
+        replay = Replay(self._call, self.place.carry)
+        for epoch in range(self.place.epoch, self.epochs + 1):
+            if epoch > self.place.epoch:
+                self.place = Place(self.place.carry, epoch)
+            for indices in self._calls(epoch, self.place.done):
+                loss = self._advance(replay, indices)
+                if loss is None:
                     return
-                carry = result.carry
-                replay.done(carry)
-                totals.append(losses)
-                norms.append(norm)
-                done += result.steps
-                self.steps_done += result.steps
-                yield BatchProgress(epoch, done, self.batches, float(losses[-1]) / indices.shape[1])
-            facts = _facts(self._rate, _sum(norms) / done, _sum(totals) / self._weight)
-            yield self._round(epoch, carry, facts)
+                yield BatchProgress(epoch, self.place.done, self.batches, loss)
+            yield self.round()
+
+    def _advance(self, replay: Replay, indices: np.ndarray) -> float | None:
+        """The next steps; the mean loss of the last one, or None for a value that is not finite."""
+        place, scanned = self.place, self._scanned(len(indices))
+        replay.note(indices, scanned)
+        result = self._call(place.carry, indices, scanned)
+        watched, losses, norm = result.records
+        if not math.isfinite(watched[-1]):
+            failed = result.steps - 1
+            where = f"in epoch {place.epoch}, batch {place.done + result.steps}"
+            self.failure = self._explain(replay.before(failed), [s[failed] for s in scanned], indices[failed], where)
+            return None
+        place.carry = result.carry
+        replay.done(place.carry)
+        place.totals.append(losses)
+        place.norms.append(norm)
+        place.done += result.steps
+        self.steps_done += result.steps
+        return float(losses[-1]) / indices.shape[1]
+
+    def round(self) -> Round:
+        """The weights now, and what the steps of this epoch found, also of one that is not over."""
+        place, weight = self.place, self._weight
+        if place.done < self.batches:
+            rows = self._order(place.epoch)[: place.done * self.batch_size]
+            weight = _sum([self.train.w[rows]])
+        facts = _facts(place.rate, _sum(place.norms) / place.done, _sum(place.totals) / weight)
+        return self._round(place.epoch, facts)
 
     @property
     def network(self) -> Layer:
         """The network that is judged and kept."""
         return self.step.evaluated_network
 
-    def _round(self, epoch: int, carry: Sequence[Any], facts: dict[str, Any]) -> Round:
+    def _round(self, epoch: int, facts: dict[str, Any]) -> Round:
+        carry = self.place.carry
         trained = self.step.weights(carry)
         return Round(epoch, self.step.evaluated(trained, carry, self.state), facts, trained)
 
-    def _calls(self, epoch: int) -> Iterator[np.ndarray]:
-        """The epoch's batches in groups of equal batch size, each group one engine call: (steps, batch) row numbers."""
-        order = epoch_order(len(self.train), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
+    def kept(self) -> dict[str, Any]:
+        """The place as plain data and arrays; `take_up` undoes it."""
+        place = self.place
+        return {
+            "epoch": place.epoch,
+            "done": place.done,
+            "rate": place.rate,
+            "carry": [] if self.failure else list(place.carry),
+            "totals": list(place.totals),
+            "norms": list(place.norms),
+        }
+
+    def take_up(self, kept: dict[str, Any]) -> None:
+        """Goes on from a place that was kept."""
+        self.place = Place(**{**kept, "carry": kept["carry"] or self.place.carry})
+        self.steps_done = max(0, kept["epoch"] - 1) * self.batches + kept["done"]
+
+    def follows_length(self, before: int) -> bool:
+        """Whether the steps that are done would have been others in a run of `before` epochs."""
+        if self._given.for_run(len(self.train) / self.batch_size, before) != self.optimizer:
+            return True
+        if isinstance(self.optimizer.schedule, (int, float)):
+            return False
+        at = partial(self.optimizer.rate_at, steps_per_epoch=self.batches, history=self.losses)
+        steps = {int(step) for step in np.linspace(0, max(0, self.steps_done - 1), LOOKED_AT)}
+        return any(at(step, epochs=before) != at(step, epochs=self.epochs) for step in steps)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return epoch_order(len(self.train), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
+
+    def _calls(self, epoch: int, done: int = 0) -> Iterator[np.ndarray]:
+        """The epoch's batches after `done` steps in groups of equal batch size, each one engine call: (steps, batch)."""
+        order = self._order(epoch)
         whole = len(order) // self.batch_size
         full = order[: whole * self.batch_size].reshape(whole, self.batch_size)
-        at = 0
+        at = done
         while at < whole:
-            group = full[at : at + self._steps]
+            most = max(1, self.most_steps - self.steps_done)
+            group = full[at : at + min(self._steps, most)]
             at += len(group)
             yield group
-        if whole < self.batches:
+        if at < self.batches:
             yield order[None, whole * self.batch_size :]
 
     def train_on(self, indices: np.ndarray, carry: Sequence[Any]) -> LoopResult:
@@ -167,7 +235,7 @@ class Stepping:
             numbers, keys = counted.astype(self.train.w.dtype), step_keys(self.key, counted)
             self._numbered = self.steps_done, numbers, keys
         rates = self._rates(self.steps_done, steps)
-        self._rate = float(rates[-1])
+        self.place.rate = float(rates[-1])
         return [rates.astype(self.train.w.dtype), numbers[at : at + steps], keys[at : at + steps]]
 
     def _rates(self, first: int, steps: int) -> np.ndarray:
@@ -190,7 +258,7 @@ class Stepping:
         exact = self.engine.with_options(threads=self.engine.threads)
         network = self.model.network
         judged = Judging(network, self.model.loss, self.train, exact).look(leaves(network), self.halted)
-        return None if judged is None else _facts(self._rate, float(result.records[2][0]), judged.loss)
+        return None if judged is None else _facts(self.place.rate, float(result.records[2][0]), judged.loss)
 
     def _explain(self, carry: Sequence[Any], scanned: list[Any], rows: np.ndarray, where: str) -> str:
         """Runs the failed step once more, node by node, from the arrays before it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from fallline.core.errors import ConfigError, UnknownNameError
 from fallline.core.record import Record, as_record, record, setting
-from fallline.train.events import Ended, EpochEnded, Event, Started, Stop
+from fallline.train.events import BatchProgress, Ended, EpochEnded, Event, Started, Stop, tell
 from fallline.train.metrics import find_column, higher_is_better
 
 Rows = Iterable[dict[str, Any]]
@@ -115,7 +115,10 @@ class Patience:
 
 @record
 class TimeLimit(StoppingRule):
-    """Stops after that many seconds since training started (a resumed run starts anew), also inside an epoch."""
+    """Stops after that many seconds since training started (a resumed run starts anew), also inside an epoch.
+
+    An epoch that is cut short gets its row in the history all the same, and its weights may be the best.
+    """
 
     seconds: float = setting(above=0.0)
 
@@ -132,6 +135,58 @@ class TimeLimit(StoppingRule):
             return Stop(f"the time limit of {self.seconds:g} s is reached")
 
         return look
+
+
+@record
+class StepLimit(StoppingRule):
+    """Stops after that many steps of the optimizer (iterations of a solver), also inside an epoch.
+
+    An epoch that is cut short gets its row in the history all the same, and its weights may be the best.
+    """
+
+    steps: int = setting(at_least=1)
+
+    def watch(self, history: Rows = ()) -> Callable[[Event], Stop | None]:
+        batches = 1
+
+        def look(event: Event) -> Stop | None:
+            nonlocal batches
+            done = 0
+            if isinstance(event, Started):
+                batches = event.batches
+            elif isinstance(event, BatchProgress):
+                done = (event.epoch - 1) * event.batches + event.batch
+            elif isinstance(event, EpochEnded):
+                done = int(event.row["epoch"]) * batches
+            return None if done < self.steps else Stop(f"the limit of {self.steps} steps is reached")
+
+        return look
+
+
+@record
+class FirstOf(StoppingRule):
+    """Stops as soon as one of several rules says so. `fit` makes it of a list of rules.
+
+    An EarlyStopping among them also says by which column the best weights are chosen; there is one at most.
+    """
+
+    rules: tuple[StoppingRule, ...]
+
+    def validate(self) -> None:
+        object.__setattr__(self, "rules", tuple(as_record(rule, StoppingRule) for rule in self.rules))
+        if sum(isinstance(rule, EarlyStopping) for rule in rules_in(self)) > 1:
+            raise ConfigError(f"{self!r}: one EarlyStopping is enough, for it says which weights are the best")
+
+    def watch(self, history: Rows = ()) -> Callable[[Event], Stop | None]:
+        watching = [rule.watch(history) for rule in self.rules]
+        return lambda event: tell(watching, event)
+
+
+def rules_in(rule: StoppingRule | None) -> tuple[StoppingRule, ...]:
+    """The rules that a rule is made of."""
+    if isinstance(rule, FirstOf):
+        return tuple(part for inner in rule.rules for part in rules_in(inner))
+    return () if rule is None else (rule,)
 
 
 @record
@@ -166,7 +221,8 @@ def _check_metric(rule: Record, metric: str) -> None:
 
 
 def as_rule(value: Any) -> StoppingRule | None:
-    """The rule that is meant: True is the default EarlyStopping, False and None are none, a number is a patience."""
+    """The rule that is meant: True is the default EarlyStopping, False and None are none, a number is a patience, and of
+    a list the first that says so stops."""
     if value is None or value is False:
         return None
     if value is True:
@@ -175,4 +231,9 @@ def as_rule(value: Any) -> StoppingRule | None:
         return EarlyStopping(patience=value)
     if isinstance(value, (str, StoppingRule)):
         return as_record(value, StoppingRule)
-    raise ConfigError(f"early_stopping={value!r}: pass EarlyStopping(patience=20), True, False or a number of epochs")
+    if isinstance(value, (list, tuple)):
+        rules = [rule for rule in map(as_rule, value) if rule is not None]
+        return FirstOf(tuple(rules)) if len(rules) > 1 else next(iter(rules), None)
+    raise ConfigError(
+        f"early_stopping={value!r}: pass EarlyStopping(patience=20), True, False, a number of epochs, or a list of rules"
+    )

@@ -43,6 +43,14 @@ class Trail:
         self._at, self._change, self._length = now, change, length
         return None if turn is None else max(-1.0, min(1.0, turn))
 
+    def kept(self) -> dict[str, Any]:
+        """Where the way is, as plain data and arrays; `take_up` undoes it."""
+        return {"at": self._at, "change": self._change, "length": self._length, "path": list(self._kept)}
+
+    def take_up(self, kept: dict[str, Any]) -> None:
+        """Goes on from a place that was kept."""
+        self._at, self._change, self._length, self._kept = (kept[n] for n in ("at", "change", "length", "path"))
+
     @property
     def path(self) -> np.ndarray | None:
         """(epochs + 1, n_weights) float64, each row in the order of `leaves(network, "param")`; None if not kept."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +22,8 @@ from fallline.core.warn import warn_user
 from fallline.engines.engine import Engine, get_engine
 from fallline.optim.optimizer import Minimizer, Optimizer
 from fallline.optim.solver import Solver
-from fallline.train.events import Consumer, Ended, EpochEnded, Started, Stop, tell
+from fallline.train.checkpoint import Checkpoints
+from fallline.train.events import BatchProgress, Consumer, Ended, EpochEnded, Started, Stop, tell
 from fallline.train.examples import Examples
 from fallline.train.history import History
 from fallline.train.judging import Judging
@@ -28,7 +31,7 @@ from fallline.train.metrics import METRICS, column_name
 from fallline.train.model import Model, metrics_of
 from fallline.train.solving import Solving
 from fallline.train.stepping import Round, Stepping
-from fallline.train.stopping import Best, EarlyStopping, StoppingRule
+from fallline.train.stopping import Best, EarlyStopping, StepLimit, StoppingRule, rules_in
 from fallline.train.trail import Trail
 
 Ending = Literal["epochs", "stopped", "solved", "failed", "interrupted"]
@@ -70,10 +73,11 @@ class Trainer:
     model       the model with the starting weights
     train       rows to learn from;  validation  rows to judge by, or None
     metrics     what each epoch's row gets beside the losses ("accuracy", "auc" …)
-    early_stopping  when to stop; an EarlyStopping also says by which column the best weights are chosen,
+    early_stopping  when to stop; an EarlyStopping in it also says by which column the best weights are chosen,
                 otherwise it is the validation loss; without validation rows the last weights are kept
     optimizer   an Optimizer takes a step for each batch; of a Solver an epoch is one iteration on all rows
     keep_path   whether the Fit gets the weights of every epoch
+    checkpoints  where what is left of the run is kept, under the name `part`, and taken up from; None for nowhere
     engine      what computes the steps, with its options; None is the model's engine
     """
 
@@ -92,14 +96,18 @@ class Trainer:
     history: History = field(default_factory=History)
     keep_path: bool = False
     engine: Engine | None = None
+    checkpoints: Checkpoints | None = None
+    part: str = "fit"
 
     def __post_init__(self) -> None:
-        self.metrics = tuple(dict.fromkeys(METRICS[m].name for m in (*self.metrics, *self._watched_metric())))
+        self.metrics = tuple(dict.fromkeys(METRICS[m].name for m in (*self.metrics, *self._watched_metrics())))
         self.trail = Trail(self.keep_path)
         self.running = self.engine or get_engine(self.model.engine)
         self._params = list(leaves(self.model.network, "param"))
         self._losses: list[float] = []  # of the finished epochs, for schedules
         self._interrupted = False
+        self._best: tuple[int, dict[str, Any]] = (0, {})
+        self._over: tuple[Ending, str] | None = None
         self.way = self._way()
 
     def _way(self) -> Stepping | Solving:
@@ -108,36 +116,136 @@ class Trainer:
         if isinstance(self.optimizer, Solver):
             return Solving(self.optimizer, *given)
         if isinstance(self.optimizer, Optimizer):
-            return Stepping(self.optimizer, *given, self.batch_size, self.shuffle, self._losses, self._is_interrupted)
+            limits = [rule.steps for rule in rules_in(self.early_stopping) if isinstance(rule, StepLimit)]
+            watched = self._losses, self._is_interrupted, min(limits, default=sys.maxsize)
+            return Stepping(self.optimizer, *given, self.batch_size, self.shuffle, *watched)
         raise ConfigError(f"{self.optimizer!r} is neither an Optimizer nor a Solver: make it a subclass of one")
 
     def run(self) -> Fit:
-        """Trains to the end and returns what is left."""
+        """Trains to the end, from the start or from where a checkpoint was left, and returns what there is then."""
         judge = self._judge()
-        consumers = [*self.consumers, *([self.early_stopping.watch()] if self.early_stopping else [])]
-        best: tuple[int, dict[str, Any]] = (0, {})
-        stopped = None
+        self._take_up(judge)
+        rules = [self.early_stopping.watch(self.history)] if self.early_stopping else []
+        if self._over is not None and self.checkpoints is not None and self.checkpoints.extended:
+            self._over = self._over_again(rules)
         with self._interrupts():
-            for event, weights in self._events():
-                if weights is not None:
-                    self.history.append(event.row)
-                    if judge is None or judge.note(event.row):
-                        best = event.row["epoch"], weights
-                stopped = tell(consumers, event)
-                if stopped is not None or self._interrupted:
-                    break
+            if self._over is None:
+                self._over = self._ending(self._train(judge, [*self.consumers, *rules]))
+            else:
+                tell(self.consumers, self._started())
+            if self.checkpoints is not None:
+                self.checkpoints.parts[self.part] = self._kept()
+            if self._over[0] == "stopped":
+                self._judge_cut_epoch(judge)
+        return self._fit(*self._over)
+
+    def _train(self, judge: Best | None, consumers: Sequence[Consumer]) -> Stop | None:
+        """Shows every event to the consumers, until one of them or Ctrl-C stops training."""
+        stopped = None
+        for event, weights in self._events():
+            if weights is not None:
+                self._note(event.row, weights, judge)
+            stopped = tell(consumers, event)
+            if stopped is not None or self._interrupted:
+                break
+            if self.checkpoints is not None and len(self.history):
+                self.checkpoints.offer(self.part, self._kept)
         if self._interrupted and not len(self.history):  # before there is anything to keep
             raise KeyboardInterrupt
-        failure = self.way.failure
-        ended, reason = self._ending(stopped)
-        tell(self.consumers, Ended(reason, best[0]))
-        if failure and len(self.history) == 1:
-            raise NonFiniteError(failure)
-        if failure:
-            warn_user(f"{failure}; the weights of epoch {best[0]} are kept", RuntimeWarning)
+        return stopped
+
+    def _note(self, row: dict[str, Any], weights: dict[str, Any], judge: Best | None) -> None:
+        """Takes in a row of the history, and its weights where they are the ones to keep."""
+        self.history.append(row)
+        if judge is None or judge.note(row):
+            self._best = row["epoch"], weights
+
+    def _judge_cut_epoch(self, judge: Best | None) -> None:
+        """Where training was stopped inside an epoch: its row, so that its steps count as well."""
+        if isinstance(self.way, Stepping) and self._last_epoch < self.way.place.epoch and self.way.place.done:
+            found = self.way.round()
+            row = self._row(found)
+            if row is not None:
+                self._note(row, found.weights, judge)
+                tell(self.consumers, EpochEnded(row))
+
+    def _fit(self, ended: Ending, reason: str) -> Fit:
+        """What is left at the end."""
+        best, weights = self._best
+        tell(self.consumers, Ended(reason, best))
+        if ended == "failed" and len(self.history) == 1:
+            raise NonFiniteError(reason)
+        if ended == "failed":
+            warn_user(f"{reason}; the weights of epoch {best} are kept", RuntimeWarning)
         row_weights = None if (self.train.w == 1).all() else self.train.w
-        model = replace(self.model, network=with_leaves(self.way.network, best[1]) if best[1] else self.model.network)
-        return Fit(model, self.history, reason, best[0], ended, self.trail.path, self.penalties, row_weights)
+        model = replace(self.model, network=with_leaves(self.way.network, weights) if weights else self.model.network)
+        return Fit(model, self.history, reason, best, ended, self.trail.path, self.penalties, row_weights)
+
+    def _kept(self) -> dict[str, Any]:
+        """All that there is to know of the run now, as plain data and arrays; `_take_up` undoes it."""
+        best, weights = self._best
+        return {
+            "epochs": self.epochs,
+            "way": self.way.kept(),
+            "history": list(self.history),
+            "best": [best, list(weights.values())],
+            "trail": self.trail.kept(),
+            "over": self._over,
+        }
+
+    def _take_up(self, judge: Best | None) -> None:
+        """Goes on from what the checkpoints hold, if they hold anything."""
+        kept = None if self.checkpoints is None else self.checkpoints.parts.get(self.part)
+        if kept is None:
+            return
+        self.way.take_up(kept["way"])
+        self.trail.take_up(kept["trail"])
+        self.history.rows[:] = kept["history"]
+        for row in self.history:
+            if judge is not None:
+                judge.note(row)
+            if row["epoch"]:
+                self._losses.append(self._watched_loss(row))
+        if kept["epochs"] != self.epochs:
+            self._check_length(kept["epochs"])
+        best, weights = kept["best"]
+        self._best = best, dict(zip(leaves(self.way.network), weights, strict=True)) if weights else {}
+        self._over = None if kept["over"] is None or kept["over"][0] == "interrupted" else kept["over"]
+
+    def _check_length(self, before: int) -> None:
+        """ConfigError where what was done in a run of `before` epochs would not have been done in this one."""
+        if self.epochs < self._last_epoch:
+            raise ConfigError(f"epochs={self.epochs}: {self._last_epoch} epochs are done already")
+        if isinstance(self.way, Stepping) and self.way.follows_length(before):
+            raise ConfigError(
+                f"epochs={self.epochs}: the learning rate of {self.optimizer!r} follows the length of the run, which "
+                f"was {before} epochs: start a new run"
+            )
+
+    def _over_again(self, rules: Sequence[Consumer]) -> tuple[Ending, str] | None:
+        """What a run that had ended says under other limits: None where it goes on."""
+        assert self._over is not None
+        if self._over[0] in ("failed", "solved"):
+            return self._over
+        tell(rules, self._started())
+        last: list[Any] = [EpochEnded(self.history[-1])]
+        if isinstance(self.way, Stepping):
+            last.append(BatchProgress(self.way.place.epoch, self.way.place.done, self.way.batches, math.nan))
+        stops = [stop for stop in (tell(rules, event) for event in last) if stop is not None]
+        return ("stopped", stops[0].reason) if stops else None
+
+    @property
+    def _last_epoch(self) -> int:
+        """The last epoch of the history, -1 before there is one."""
+        return self.history[-1]["epoch"] if len(self.history) else -1
+
+    def _watched_loss(self, row: dict[str, Any]) -> float:
+        """What schedules watch."""
+        return row["train_loss" if self.validation is None else "validation_loss"]
+
+    def _started(self) -> Started:
+        sizes = len(self.train), len(self.validation or ())
+        return Started(self.epochs, self.way.batches, *sizes, max(0, self._last_epoch), tuple(self.history))
 
     def _ending(self, stopped: Stop | None) -> tuple[Ending, str]:
         """What ended training, and the reason in words."""
@@ -153,28 +261,31 @@ class Trainer:
 
     def _judge(self) -> Best | None:
         """What decides which epoch's weights are kept."""
-        if isinstance(self.early_stopping, EarlyStopping):
-            return Best(self.early_stopping.metric, self.early_stopping.mode)
+        for rule in rules_in(self.early_stopping):
+            if isinstance(rule, EarlyStopping):
+                return Best(rule.metric, rule.mode)
         return None if self.validation is None else Best("validation_loss")
 
-    def _watched_metric(self) -> tuple[str, ...]:
-        """The metric that early stopping needs in every row, unless it is a loss or another column."""
-        watched = self.early_stopping.metric if isinstance(self.early_stopping, EarlyStopping) else ""
-        name = column_name(watched).removeprefix("validation_").removeprefix("train_")
-        return (name,) if name in METRICS else ()
+    def _watched_metrics(self) -> list[str]:
+        """The metrics that stopping rules need in every row, beside losses and other columns."""
+        watched = [getattr(rule, "metric", "") for rule in rules_in(self.early_stopping)]
+        names = [column_name(metric).removeprefix("validation_").removeprefix("train_") for metric in watched]
+        return [name for name in names if name in METRICS]
 
     def _events(self) -> Iterator[tuple[Any, dict[str, Any] | None]]:
         """Every event, with the end of an epoch its weights."""
-        yield Started(self.epochs, self.way.batches, len(self.train), len(self.validation or ())), None
+        yield self._started(), None
         for found in self.way.rounds():
             if not isinstance(found, Round):
                 yield found, None
+                continue
+            if found.epoch <= self._last_epoch:  # taken up: its row is there
                 continue
             row = self._row(found)
             if row is None:
                 return
             if found.epoch:
-                self._losses.append(row["train_loss" if self.validation is None else "validation_loss"])
+                self._losses.append(self._watched_loss(row))
             yield EpochEnded(row), found.weights
 
     def _row(self, found: Round) -> dict[str, Any] | None:
@@ -182,6 +293,17 @@ class Trainer:
 
         None when Ctrl-C came in between.
         """
+        measured: dict[str, Any] = {}
+        rows, prefix = (self.train, "train") if self.validation is None else (self.validation, "validation")
+        if rows is self.validation or self.metrics:
+            judged = self._judging.look(found.weights, self._is_interrupted)
+            if judged is None:
+                return None
+            if rows is self.validation:
+                measured["validation_loss"] = judged.loss
+            if self.metrics:
+                metrics = metrics_of(self.model, judged.scores, rows.y, rows.w, self.metrics)
+                measured |= {f"{prefix}_{name}": value for name, value in metrics.items()}
         row: dict[str, Any] = {"epoch": found.epoch}
         trained = found.weights if found.trained is None else found.trained
         turn = self.trail.note([trained[path] for path in self._params])
@@ -189,18 +311,7 @@ class Trainer:
             row[name] = value
             if name == "gradient_norm" and turn is not None:
                 row["direction"] = turn
-        rows, prefix = (self.train, "train") if self.validation is None else (self.validation, "validation")
-        if rows is self.train and not self.metrics:
-            return row
-        judged = self._judging.look(found.weights, self._is_interrupted)
-        if judged is None:
-            return None
-        if rows is self.validation:
-            row["validation_loss"] = judged.loss
-        if self.metrics:
-            metrics = metrics_of(self.model, judged.scores, rows.y, rows.w, self.metrics)
-            row |= {f"{prefix}_{name}": value for name, value in metrics.items()}
-        return row
+        return row | measured
 
     @cached_property
     def _judging(self) -> Judging:
