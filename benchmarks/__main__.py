@@ -1,4 +1,4 @@
-"""python -m benchmarks steps|scaling|compile|first_fit|gradient_free: one question each; --help lists the options."""
+"""python -m benchmarks steps|scaling|compile|first_fit|gradient_free|exactness: one question each; --help lists the options."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ QUESTIONS = {
     "compile": "time until the first step: cold, from the disk cache, in the process",
     "first_fit": "a fresh process from import to a trained model; the command line beside a scikit-learn script",
     "gradient_free": "evaluations until Rastrigin and Rosenbrock are solved without a gradient, beside pycma and SciPy",
+    "exactness": "runs that are killed at random moments and resumed, beside one that nobody killed",
 }
 
 
@@ -64,7 +65,11 @@ def _add_options(parser: argparse.ArgumentParser, question: str) -> None:
     if question == "gradient_free":
         parser.add_argument("--methods", type=_words, metavar="NAME,NAME…", help="of ours (default all)")
         parser.add_argument("--seeds", type=int, default=20, metavar="N", help="random starts of each (default 20)")
-    if question == "first_fit":
+    if question == "exactness":
+        parser.add_argument("--runs", type=_words, metavar="train,fit", help="which runs (default both)")
+        parser.add_argument("--kills", type=int, metavar="N", help="of each run (default 50)")
+        parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments (default 0)")
+    if question in ("first_fit", "exactness"):
         parser.add_argument("--csv", metavar="FILE", help="a table of your own for the command line (with --target)")
         parser.add_argument("--target", metavar="NAME", help="its column to predict, one with two or more classes")
 

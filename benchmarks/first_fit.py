@@ -123,7 +123,7 @@ def _tasks(asked: argparse.Namespace, peers: Sequence[str], threads: int, folder
         write_csv(table)
     fits = {who: [str(SCRIPTS / f"{who}_fit.py"), str(arrays), str(epochs)] for who in (OURS, *peers)}
     given = folder, environment
-    tasks = [Task(f"import and {epochs} epochs", threads, {who: _python(*c) for who, c in fits.items()}, *given)]
+    tasks = [Task(f"import and {epochs} epochs", threads, {who: python(*c) for who, c in fits.items()}, *given)]
     return [*tasks, _command_line(asked, peers, threads, *given)]
 
 
@@ -133,7 +133,7 @@ def _command_line(
     """`fallline train` beside scripts that train as long as it did, on as many rows."""
     target = asked.target or TARGET
     limit = ["--epochs", str(QUICK_EPOCHS)] if asked.quick else []
-    own = _python("-m", "fallline", "train", "heart.csv", "--target", target, "--out", RUN, *limit)
+    own = python("-m", "fallline", "train", "heart.csv", "--target", target, "--out", RUN, *limit)
     task = Task(f"a table, to be predicted: {target}", threads, {OURS: own}, folder, environment)
     task.seconds(OURS)
     told = _result(folder)
@@ -141,11 +141,11 @@ def _command_line(
     options |= {"epochs": told["epochs"], "train_rows": told["split"]["train"]}
     for who in peers:
         if who in TABLES and _installed(TABLES[who]):
-            task.commands[who] = _python(str(SCRIPTS / f"{who}_table.py"), "heart.csv", target, json.dumps(options))
+            task.commands[who] = python(str(SCRIPTS / f"{who}_table.py"), "heart.csv", target, json.dumps(options))
     return task
 
 
-def _python(*arguments: str) -> list[str]:
+def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 

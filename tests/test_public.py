@@ -35,7 +35,7 @@ LISTED = {
     *("ModeReport", "compare_modes"),
     *("summary", "to_json", "trace", "value_and_grad", "vjp", "with_leaves"),
     *("Descent", "Move", "Objective", "RateReport", "Solver", "descend", "find_learning_rate"),
-    *("Comparison", "Search", "collapse", "compare", "mlp", "preset", "presets", "search"),
+    *("Comparison", "Search", "collapse", "compare", "mlp", "preset", "presets", "resume", "search"),
     *("from_torch", "to_torch", "torch_state"),
     *("Batches", "batches"),
     *("Minimum", "minimize"),

@@ -222,5 +222,5 @@ def test_small_memory(call: Call, data: Path, monkeypatch: pytest.MonkeyPatch) -
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("fallline.cli.train.prepare", fail)
+    monkeypatch.setattr("fallline.cli.asked.prepare", fail)
     refused(call("train", data), "memory")

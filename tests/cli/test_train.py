@@ -52,7 +52,12 @@ def test_parameter_count_is_that_of_the_kept_model(call: Call, data: Path) -> No
 def test_run_folder(call: Call, data: Path, tmp_path: Path) -> None:
     told = call("train", data, *QUICK, "--out", "some/where")
     folder = tmp_path / "some" / "where"
-    assert sorted(p.name for p in folder.iterdir()) == ["curves.png", "history.csv", "model.safetensors", "result.json"]
+    assert sorted(p.name for p in folder.iterdir() if p.is_file()) == [
+        "curves.png",
+        "history.csv",
+        "model.safetensors",
+        "result.json",
+    ]
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     history = History.from_csv(folder / "history.csv")
     assert [row["epoch"] for row in history] == [0, 1, 2, 3]

@@ -15,13 +15,15 @@ from fallline import __version__
 from fallline.cli.describe import PARTS, unit_text
 from fallline.cli.show import json_text
 from fallline.core.errors import ConfigError
-from fallline.core.files import write_whole
+from fallline.core.files import remove_unfinished, write_whole
 from fallline.core.record import to_json
 from fallline.nn.layer import count_parameters
 from fallline.train.model_file import FILE_NAME
 from fallline.train.tabular import TableRun
 
-FILES = (FILE_NAME, "history.csv", "curves.png", "result.json")
+RESULT = "result.json"
+FILES = (FILE_NAME, "history.csv", "curves.png", RESULT)
+CLOCK = ("seconds",)  # what differs from run to run of the same command
 
 
 def result_of(run: TableRun) -> dict[str, Any]:
@@ -81,6 +83,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path):
                 pass
+            remove_unfinished(path, FILES)
         except OSError as error:
             reason = "it is a file" if path.is_file() else error.strerror
             raise ConfigError(f"cannot write to the folder {path}: {reason}; choose another one with --out") from None
@@ -88,7 +91,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Takes the folder away again if it was made for a run that came to nothing."""
-        if self.made and not any(self.path.iterdir()):
+        if self.made and self.path.exists() and not any(self.path.iterdir()):
             self.path.rmdir()
 
     def keep(self, run: TableRun, result: dict[str, Any], picture_of: Callable[[], bytes]) -> None:
@@ -98,10 +101,11 @@ class RunFolder:
         """
         model = run.fit.model
         reading = {"missing": list(run.prepared.table.missing)}
-        notes = {**model.notes, "reading": reading, "result": json.loads(json_text(result))}
+        facts = {name: fact for name, fact in result.items() if name not in CLOCK}  # the same run, the same bytes
+        notes = {**model.notes, "reading": reading, "result": json.loads(json_text(facts))}
         replace(model, notes=notes).save(self.path / FILE_NAME)
         run.history.to_csv(self.path / "history.csv")
-        write_whole(self.path / "result.json", [(json_text(result) + "\n").encode()])
+        write_whole(self.path / RESULT, [(json_text(result) + "\n").encode()])
         picture = picture_of()
         if picture:
             write_whole(self.path / "curves.png", [picture])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
@@ -11,15 +12,18 @@ from typing import Annotated, Any
 import typer
 
 from fallline.cli import describe, show
+from fallline.cli.asked import LIMITS, NONE, Asked, begin, checkpoints_at, seconds
 from fallline.cli.curves import PAINTER
-from fallline.cli.flags import Data, Json, Target, from_flags, read, reads_table, with_flags
-from fallline.cli.result import FILES, RunFolder, result_of
+from fallline.cli.flags import Data, Json, Target, reads_table, with_flags
+from fallline.cli.result import FILES, RESULT, RunFolder, result_of
 from fallline.cli.words import in_flags
+from fallline.core.errors import ConfigError
 from fallline.core.record import fields_of
-from fallline.train.events import Consumer, Ended, EpochEnded, Event
+from fallline.train.checkpoint import Checkpoints
+from fallline.train.events import Consumer, Ended, EpochEnded, Event, Started
 from fallline.train.metrics import metric_label
 from fallline.train.progress import Progress
-from fallline.train.tabular import Prepared, TableOptions, TableRun, prepare
+from fallline.train.tabular import Prepared, TableOptions, TableRun
 
 EXAMPLES = """
 fallline train breast-cancer
@@ -27,6 +31,7 @@ fallline train heart.csv --target AHD
 fallline train prices.parquet --hidden 128,64 --activation gelu --seed 1
 fallline train rings.csv --loss poisson --schedule "cosine(0.01)"
 fallline train heart.csv --target AHD --json > result.json
+fallline train --resume runs/heart
 """
 NAMES = ("delimiter", "encoding", "missing", *(f.name for f in fields_of(TableOptions)))
 WHY = {
@@ -43,47 +48,123 @@ Out = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")]
 
 
+Resume = Annotated[
+    str | None,
+    typer.Option("--resume", metavar="RUN", help="go on with a run that was killed or interrupted, from its folder "
+                 "alone; it ends with what it would have ended with"),
+]  # fmt: skip
+Every = Annotated[
+    str | None,
+    typer.Option("--checkpoint", metavar="SECONDS", help="how often to keep what --resume needs: every so many seconds "
+                 "(default 30), 0 after every call of the engine, or none"),
+]  # fmt: skip
+MaybeData = Annotated[str | None, *Data.__metadata__]
+
+
 @with_flags(TableOptions)
 @reads_table
 def train(
-    data: Data,
+    data: MaybeData = None,
     *,
     target: Target = None,
     out: Out = None,
+    resume: Resume = None,
+    checkpoint: Every = None,
     json: Json = False,
     quiet: Quiet = False,
     **given: Any,
 ) -> None:
-    options = from_flags(TableOptions, given)
-    prepared = prepare(read(data, given), target, options)
-    folder = RunFolder.open(Path("runs") / prepared.table.name if out is None else Path(out))
     say = (lambda lines: None) if quiet or json else show.emit
+    if resume is not None:
+        kept = _found(resume, checkpoint)
+        asked = Asked.kept(kept, data, {**given, "target": target, "out": out})
+        kept.extended = any(given.get(name) is not None for name in LIMITS)
+        if kept.is_over:
+            _already_over(kept, say, json)
+        else:
+            _run(asked, asked.prepared(), RunFolder.open(kept.run), kept, say, json, quiet)
+        return
+    if data is None:
+        raise ConfigError(
+            "missing argument DATA: a table such as heart.csv, or --resume RUN (see fallline train --help)"
+        )
+    asked = Asked.given(data, target, given)
+    prepared = asked.prepared()
+    path = Path("runs") / prepared.table.name if out is None else Path(out)
+    _run(asked, prepared, RunFolder.open(path), checkpoints_at(path, checkpoint), say, json, quiet)
+
+
+def _run(
+    asked: Asked, prepared: Prepared, folder: RunFolder, kept: Checkpoints | None, say: Any, json: bool, quiet: bool
+) -> None:
+    """Trains, and keeps what comes of it in the folder."""
     try:
-        say(opening(prepared, target))
-        run = _train(prepared, quiet)
+        if kept is not None:
+            begin(kept, asked, prepared)
+            _tell(kept.notes, quiet)
+        say(opening(prepared, asked.target) if kept is None or not kept.parts else going_on(kept, prepared))
+        run = _train(prepared, kept, quiet)
     except BaseException:
+        if kept is not None:
+            kept.discard()
         folder.discard()
         raise
     result = result_of(run)
     say(["", *describe.metrics_table(run.metrics, run.baseline_metrics, show.screen_width()), *verdict(run)])
     folder.keep(run, result, PAINTER.picture)
+    if kept is not None:
+        kept.finish()
     say(closing(folder))
     if json:
         show.emit_json(result)
 
 
-def _train(prepared: Prepared, quiet: bool) -> TableRun:
+def _found(run: str, every: str | None) -> Checkpoints:
+    """The checkpoints of a run, as often as --checkpoint says, where it does."""
+    kept = Checkpoints.of(run)
+    if every is not None:
+        kept.seconds = math.inf if every.strip().lower() in NONE else seconds(every)
+    return kept
+
+
+def _already_over(kept: Checkpoints, say: Any, json: bool) -> None:
+    """The one line for a run that has nothing left to do, or its result as before."""
+    reason = kept.parts["network"]["over"][1]
+    say(show.wrap(f"{kept.run} has come to its end ({reason}): nothing is left to do. A later end, such as --epochs "
+                  "400, goes on from there", show.screen_width(), show.INDENT))  # fmt: skip
+    if json:
+        print((kept.run / RESULT).read_text(encoding="utf-8"), end="")
+
+
+def _tell(notes: list[str], quiet: bool) -> None:
+    """What reading the checkpoints found out."""
+    for note in () if quiet else notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def going_on(kept: Checkpoints, prepared: Prepared) -> list[str]:
+    """Where a run goes on."""
+    part = kept.parts["network"]
+    epoch, over = part["history"][-1]["epoch"], part["over"] and not kept.extended
+    after = "with the linear baseline" if over else f"after epoch {epoch} of {prepared.options.epochs}"
+    return [f"{kept.run} goes on {after}", ""]
+
+
+def _train(prepared: Prepared, kept: Checkpoints | None, quiet: bool) -> TableRun:
     sys.stdout.flush()  # what was said comes before the progress, which goes to standard error
     with Progress(quiet=quiet) as progress:
-        return prepared.train([progress, _draw_at_the_end(), *([] if quiet else [_announce_baseline()])])
+        consumers: list[Consumer] = [progress, _draw_at_the_end(), *([] if quiet else [_announce_baseline()])]
+        return prepared.train(consumers, kept)
 
 
 def _draw_at_the_end() -> Consumer:
     """A consumer that has the curves drawn while the baseline trains."""
-    rows = []
+    rows: list[dict[str, Any]] = []
 
     def look(event: Event) -> None:
-        if isinstance(event, EpochEnded):
+        if isinstance(event, Started):
+            rows.extend(event.history)
+        elif isinstance(event, EpochEnded):
             rows.append(event.row)
         elif isinstance(event, Ended):
             PAINTER.draw(rows)

@@ -1,8 +1,8 @@
 """Checkpoints: what a run needs to go on after it was killed, in the folder `checkpoints` of the run.
 
-    start.safetensors    how the run was called: from here it can begin anew
-    000007.safetensors   the last two checkpoints, by number
-    last.safetensors     in their place, once the run has come to its end in good order
+start.safetensors    how the run was called: from here it can begin anew
+000007.safetensors   the last two checkpoints, by number
+last.safetensors     in their place, once the run has come to its end in good order
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Checkpoints:
         self.marks: dict[str, Any] = {}
         self.parts: dict[str, Any] = {}
         self.notes: list[str] = []
-        self.finished = self.extended = self._resumed = self._ended = False
+        self._damaged: list[Path] = []
+        self.finished = self.extended = self._resumed = False
         self._id, self._number, self._cost, self._before = secrets.token_hex(16), 0, 0.0, 0.0
         self._start = self._written = time.monotonic()
         self._writing: threading.Thread | None = None
@@ -69,12 +70,13 @@ class Checkpoints:
         """Those of a run that was begun; ModelFileError where there are none."""
         made = cls(Checkpoint(str(path)))
         if not made.folder.is_dir():
-            raise ModelFileError(f"no run to go on with at {path}: there are no checkpoints in it")
+            raise ModelFileError(f"no run to go on with at {path}: there is no folder {FOLDER} in it")
         start = made._read(made.folder / _START)
         found = made._newest(None if start is None else start["id"])
-        if start is None and found is None:
+        whole = start if found is None else found
+        if whole is None:
             raise ModelFileError(f"no run to go on with at {path}: its checkpoints are damaged; start it anew")
-        made._take(found or start)
+        made._take(whole)
         made._tell_damage(found)
         return made
 
@@ -98,20 +100,18 @@ class Checkpoints:
         try:
             return read_snapshot(path)
         except ModelFileError:
-            if path.name != _START:
-                self.notes.append(path.stem)
+            self._damaged.append(path)
             return None
 
     def _take(self, found: dict[str, Any]) -> None:
         self._id, self.about, self.marks, self.parts = (found[name] for name in ("id", "about", "marks", "parts"))
         self.seconds, self._before = found["seconds"], found["elapsed"]
         self.finished, self.extended, self._resumed = found["finished"], found["extended"], True
-        self._ended = (self.folder / _LAST).exists() and bool(found["parts"])
         self._number = max((int(path.stem) for path in self._numbered()), default=0)
 
     def _tell_damage(self, found: dict[str, Any] | None) -> None:
-        """Makes one sentence of the names of damaged files."""
-        damaged, self.notes = self.notes, []
+        """One sentence about the damaged checkpoints."""
+        damaged = [path.stem for path in self._damaged if path.name != _START]
         if damaged:
             names = f"checkpoint{'s' * (len(damaged) > 1)} {' and '.join(damaged)} of {self.run}"
             goes_on = "starts from the beginning" if found is None else "goes on from the one before"
@@ -137,18 +137,24 @@ class Checkpoints:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self.folder, self._names())
-            self._write_start()
-            if self._ended:
-                self._write()
+            for path in self._damaged:
+                path.unlink(missing_ok=True)
+            if not self._resumed:
+                self._begin_anew()
+            elif self.folder / _START in self._damaged:
+                write_snapshot(self.folder / _START, {**self._content(), "parts": {}})
         except OSError as error:
             raise ConfigError(f"cannot write checkpoints to {self.folder}: {error.strerror or error}") from None
-        if not self.parts or self._ended:
-            (self.folder / _LAST).unlink(missing_ok=True)
-            self._ended = False
+
+    def _begin_anew(self) -> None:
+        """Once the start is there, checkpoints of an earlier run, which have another id, count no more."""
+        write_snapshot(self.folder / _START, self._content())
+        for path in self._candidates():
+            path.unlink()
 
     def _names(self) -> list[str]:
         """Of the files whose unfinished forerunners may lie about."""
-        return [_START, _LAST, *(f"{number:06}.safetensors" for number in range(self._number + 2))]
+        return [_START, _LAST, *(f"{n:06}.safetensors" for n in (self._number, self._number + 1))]
 
     def _check(self, marks: dict[str, Any]) -> None:
         then, now = self.marks, marks
@@ -187,11 +193,12 @@ class Checkpoints:
         self._written = now
         self.parts[part] = take()
         self._cost = time.monotonic() - now
+        content = self._content()
         if self.seconds == 0:
-            self._write_or_fail()
+            self._write_or_fail(content)
             self._report()
         else:
-            self._writing = threading.Thread(target=self._write_or_fail)
+            self._writing = threading.Thread(target=self._write_or_fail, args=(content,))
             self._writing.start()
 
     def finish(self) -> None:
@@ -216,9 +223,9 @@ class Checkpoints:
             self._writing = None
 
     def discard(self) -> None:
-        """Takes away the start of a run that came to nothing."""
+        """Takes away the start of a new run that came to nothing."""
         self.wait()
-        if self.folder.is_dir() and not self._candidates():
+        if not self._resumed and self.folder.is_dir() and not self._candidates():
             (self.folder / _START).unlink(missing_ok=True)
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
@@ -235,25 +242,19 @@ class Checkpoints:
             "extended": self.extended,
         }
 
-    def _write_start(self) -> None:
-        write_snapshot(self.folder / _START, {**self._content(), "parts": {}, "elapsed": 0.0, "finished": False})
-        if not self._resumed:
-            for path in self._numbered():  # of an earlier run
-                path.unlink()
-
-    def _write_or_fail(self) -> None:
+    def _write_or_fail(self, content: dict[str, Any]) -> None:
         start = time.thread_time()
         try:
-            self._write()
+            self._write(content)
         except OSError as error:
             self._failure = error.strerror or str(error)
         self._cost += time.thread_time() - start
 
-    def _write(self) -> None:
+    def _write(self, content: dict[str, Any]) -> None:
         self._number += 1
-        write_snapshot(self.folder / f"{self._number:06}.safetensors", self._content())
-        for path in self._numbered()[:-KEPT]:
-            path.unlink()
+        write_snapshot(self.folder / f"{self._number:06}.safetensors", content)
+        for path in (*self._numbered()[:-KEPT], self.folder / _LAST):  # the last one of a run that goes on
+            path.unlink(missing_ok=True)
 
     def _report(self) -> None:
         """Tells once that checkpoints cannot be written: training is worth more than they are."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,19 +120,29 @@ def fit(
                     written there every so often; `fl.resume(folder, data)` goes on
     raises          ConfigError, DataError; NonFiniteError when not even one epoch stayed finite
     """
-    call = dict(locals())
-    starts, (method, dtype) = whole_number("restarts", restarts), _method(optimizer, learning_rate, solver, precision)
-    train, judged, target, loss = training_rows(
+    method, dtype = _method(optimizer, learning_rate, solver, precision)
+    train, judged, target, chosen = training_rows(
         network, data, loss=loss, validation=validation, sample_weight=sample_weight, class_weight=class_weight,
         precision=dtype, seed=whole_number("seed", seed, least=0))  # fmt: skip
-    given = network, train, loss, target, engine_for(engine, threads, precision)
+    given = network, train, chosen, target, engine_for(engine, threads, precision)
     first = start_model(*given, seed, strict=strict, by_gradient=method.uses_gradient and epochs != 0)
-    make = partial(Trainer, first, method, train, judged, _penalties(l1, l2, penalties), keep_path=keep_path,
+    trainer = Trainer(first, method, train, judged, _penalties(l1, l2, penalties), keep_path=keep_path,
         epochs=whole_number("epochs", epochs, least=0), batch_size=batch_rows(batch_size, len(train)), shuffle=shuffle,
         seed=seed, early_stopping=as_rule(early_stopping), metrics=_names(metrics), engine=given[-1])  # fmt: skip
-    with kept_run(checkpoint, call, given[-1].name, train, judged) as kept, Progress(quiet=not progress) as show:
-        one = make(checkpoints=kept, consumers=[show, *_callables("callbacks", callbacks)])
-        return best_of_starts(one, partial(fill_model, *given), starts, filled=network.is_filled)
+    return _trained(trainer, locals(), partial(fill_model, *given))
+
+
+def _trained(trainer: Trainer, call: Mapping[str, Any], again: Callable[[int], Model]) -> Fit:
+    """The best of all starts, with the progress shown, kept in checkpoints where they are asked for.
+
+    call  the arguments of `fit` by name, and more;  again  the model of another seed
+    """
+    starts, told = whole_number("restarts", call["restarts"]), _callables("callbacks", call["callbacks"])
+    asked = {name: call[name] for name in inspect.signature(fit).parameters}
+    run = kept_run(call["checkpoint"], asked, trainer.running.name, trainer.train, trainer.validation)
+    with run as trainer.checkpoints, Progress(quiet=not call["progress"]) as show:
+        trainer.consumers = [show, *told]
+        return best_of_starts(trainer, again, starts, filled=call["network"].is_filled)
 
 
 def _method(optimizer: Any, rate: Any, solver: Any, precision: str | None) -> tuple[Minimizer, str]:

@@ -80,7 +80,7 @@ def _held(value: Any) -> Any:
 
 
 def call_of(kept: Checkpoints, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the call that was kept, those that are given again among them; ConfigError for one that lacks."""
+    """The arguments of the call that was kept, with those that are given again; ConfigError where one lacks."""
     about = kept.about
     if about["kind"] != KIND:
         raise ModelFileError(f"{kept.run} was trained by the command line: fallline train --resume {kept.run}")

@@ -17,7 +17,6 @@ from fallline.train.history import History
 from fallline.train.model import Model
 from fallline.train.trainer import Fit, Trainer
 
-
 PART = "starts"  # of a checkpoint
 
 

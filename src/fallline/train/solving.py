@@ -12,7 +12,7 @@ from fallline.engines.engine import Engine
 from fallline.optim.solver import Solver
 from fallline.train.examples import Examples
 from fallline.train.model import Model
-from fallline.train.objective import Arrays, TrainingObjective
+from fallline.train.objective import TrainingObjective
 from fallline.train.stepping import Round
 
 

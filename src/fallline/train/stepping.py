@@ -196,7 +196,7 @@ class Stepping:
         return epoch_order(len(self.train), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
 
     def _calls(self, epoch: int, done: int = 0) -> Iterator[np.ndarray]:
-        """The epoch's batches after `done` steps in groups of equal batch size, each one engine call: (steps, batch)."""
+        """The batches after `done` steps, in groups of equal size, one engine call each: (steps, batch) row numbers."""
         order = self._order(epoch)
         whole = len(order) // self.batch_size
         full = order[: whole * self.batch_size].reshape(whole, self.batch_size)

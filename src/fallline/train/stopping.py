@@ -221,8 +221,10 @@ def _check_metric(rule: Record, metric: str) -> None:
 
 
 def as_rule(value: Any) -> StoppingRule | None:
-    """The rule that is meant: True is the default EarlyStopping, False and None are none, a number is a patience, and of
-    a list the first that says so stops."""
+    """The rule that is meant: True is the default EarlyStopping, False and None are none, a number is a patience.
+
+    Of a list, the first rule that says so stops.
+    """
     if value is None or value is False:
         return None
     if value is True:
@@ -235,5 +237,5 @@ def as_rule(value: Any) -> StoppingRule | None:
         rules = [rule for rule in map(as_rule, value) if rule is not None]
         return FirstOf(tuple(rules)) if len(rules) > 1 else next(iter(rules), None)
     raise ConfigError(
-        f"early_stopping={value!r}: pass EarlyStopping(patience=20), True, False, a number of epochs, or a list of rules"
+        f"early_stopping={value!r}: pass EarlyStopping(patience=20), True, False, a number of epochs, or a list of them"
     )

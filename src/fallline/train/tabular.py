@@ -28,12 +28,13 @@ from fallline.nn.layer import Layer
 from fallline.nn.mlp import mlp
 from fallline.optim.optimizer import Minimizer, Optimizer
 from fallline.optim.solver import Solver, as_minimizer
+from fallline.train.checkpoint import Checkpoints
 from fallline.train.events import Consumer
 from fallline.train.examples import Examples, drop_absent
 from fallline.train.fit import LESS_EXACT, LOSS_OF, batch_rows, engine_for, start_model
 from fallline.train.history import History
 from fallline.train.model import Model, measured
-from fallline.train.stopping import EarlyStopping
+from fallline.train.stopping import EarlyStopping, FirstOf, StepLimit, StoppingRule, TargetLoss, TimeLimit
 from fallline.train.trainer import Fit, Trainer
 
 FEWEST_ROWS = 10
@@ -63,6 +64,9 @@ class TableOptions(Record):
     batch_size     rows of a step, or "full" for all of them
     epochs         passes over the training rows, at most
     patience       epochs without a better validation loss after which training stops
+    time_limit     seconds after which training stops, also inside an epoch; the best weights so far are kept
+    step_limit     steps after which training stops, also inside an epoch
+    target_loss    training stops as soon as the validation loss is that low
     validation     share (or number) of the rows that decide when to stop and which weights are kept
     test           share (or number) of the rows that judge the result, and nothing else
     split          how rows are shared out: "shuffled" (each class in every part), "tail" (the last rows judge),
@@ -86,6 +90,9 @@ class TableOptions(Record):
     batch_size: int | str = 64
     epochs: int = setting(200, at_least=1)
     patience: int = setting(20, at_least=1)
+    time_limit: float | None = setting(None, above=0)
+    step_limit: int | None = setting(None, at_least=1)
+    target_loss: float | None = None
     validation: float | int = setting(0.2, above=0)
     test: float | int = setting(0.2, at_least=0)
     split: str = "shuffled"
@@ -127,6 +134,17 @@ class TableOptions(Record):
         """The engine with its options."""
         return engine_for(self.engine, self.threads, self.precision)
 
+    def made_rule(self, *, target: bool = True) -> StoppingRule:
+        """When training stops.   target: whether also at the target loss"""
+        rules: list[StoppingRule] = [EarlyStopping(patience=self.patience)]
+        if self.time_limit is not None:
+            rules.append(TimeLimit(self.time_limit))
+        if self.step_limit is not None:
+            rules.append(StepLimit(self.step_limit))
+        if target and self.target_loss is not None:
+            rules.append(TargetLoss(self.target_loss, "validation_loss"))
+        return FirstOf(tuple(rules))
+
     def made_optimizer(self) -> Minimizer:
         """The optimizer with its learning rate or schedule, or the solver, which has none."""
         chosen, rate = as_minimizer(self.optimizer), self.schedule or self.learning_rate
@@ -158,21 +176,26 @@ class Prepared:
     def task(self) -> str:
         return self.model.loss.task
 
-    def train(self, consumers: Sequence[Consumer] = ()) -> TableRun:
+    def train(self, consumers: Sequence[Consumer] = (), checkpoints: Checkpoints | None = None) -> TableRun:
         """Trains the network and then the linear baseline on the same rows.
 
         After Ctrl-C the baseline gets no more epochs than the network had; a second Ctrl-C ends it too.
+        checkpoints  where what is left of the run is kept, and taken up from
         """
-        start, epochs = time.perf_counter(), self.options.epochs
-        fitted = self._fit(self.model, self.options.made_optimizer(), epochs, consumers)
+        start, epochs, options = time.perf_counter(), self.options.epochs, self.options
+        given = self.model, options.made_optimizer(), epochs, options.made_rule()
+        fitted = self._trainer(*given, consumers=consumers, checkpoints=checkpoints, part="network").run()
         if fitted.ended == "interrupted":
             epochs = max(1, fitted.history[-1]["epoch"])
         adam = as_record("adam", Optimizer).replace(learning_rate=BASELINE_RATE)
-        baseline = self._fit(self._linear(), adam, epochs, ())
-        fitted.model = replace(fitted.model, notes={"options": to_json(self.options), "best_epoch": fitted.best_epoch})
-        return TableRun(self, fitted, baseline, time.perf_counter() - start)
+        kept = None if fitted.ended == "interrupted" else checkpoints
+        given = self._linear(), adam, epochs, options.made_rule(target=False)
+        baseline = self._trainer(*given, checkpoints=kept, part="baseline").run()
+        fitted.model = replace(fitted.model, notes={"options": to_json(options), "best_epoch": fitted.best_epoch})
+        seconds = time.perf_counter() - start if checkpoints is None else checkpoints.elapsed
+        return TableRun(self, fitted, baseline, seconds)
 
-    def _fit(self, model: Model, optimizer: Minimizer, epochs: int, consumers: Sequence[Consumer]) -> Fit:
+    def _trainer(self, model: Model, optimizer: Minimizer, epochs: int, rule: StoppingRule, **given: Any) -> Trainer:
         options, train = self.options, drop_absent(self.examples.take(self.split.train))
         strength = PRIOR / len(train) if options.l2 is None else options.l2
         return Trainer(
@@ -184,11 +207,11 @@ class Prepared:
             epochs=epochs,
             batch_size=batch_rows(options.batch_size, len(train)),
             seed=options.seed,
-            early_stopping=EarlyStopping(patience=options.patience),
+            early_stopping=rule,
             metrics=("auc",) if self.kind == "binary" else ("accuracy",) if model.classes else ("rmse",),
-            consumers=consumers,
             engine=options.made_engine(),
-        ).run()
+            **given,
+        )
 
     def _linear(self) -> Model:
         """The network without hidden layers; an embedded category has one number a level, as one-hot would."""
@@ -202,7 +225,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class TableRun:
-    """A trained table: the fit, the baseline's fit, and the seconds that both took together."""
+    """A trained table: the fit, the baseline's fit, and the seconds that both took together, interruptions left out."""
 
     prepared: Prepared
     fit: Fit
