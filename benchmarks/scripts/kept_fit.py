@@ -1,4 +1,4 @@
-"""kept_fit ARRAYS EPOCHS: one fit with checkpoints in run/, or what is left of it; the model and the history into run/."""
+"""kept_fit ARRAYS EPOCHS: a fit with checkpoints in run/, or what is left of one; model and history go there too."""
 
 from __future__ import annotations
 
