@@ -12,9 +12,10 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fallline import __version__
 from fallline.core.errors import ConfigError, ModelFileError
@@ -126,6 +127,7 @@ class Checkpoints:
         if self._resumed:
             self._check(marks)
             if self.is_over:
+                remove_unfinished(self.folder, self._names())
                 return
         elif self._candidates() and not (self.folder / _LAST).exists():
             raise ConfigError(
@@ -264,7 +266,7 @@ class Checkpoints:
 
 
 def _versions() -> dict[str, str]:
-    return {"fallline": __version__, "numpy": version("numpy"), "machine": platform.machine()}
+    return {"fallline": __version__, "numpy": np.__version__, "machine": platform.machine()}
 
 
 def marks_of(engine: str, *examples: Any) -> dict[str, Any]:
