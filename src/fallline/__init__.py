@@ -69,7 +69,8 @@ _HOMES = {
     "fallline.train.trainer": ("Fit",),
     "fallline.train.resume": ("resume",),
     "fallline.train.presets": ("preset", "presets"),
-    "fallline.train.compare": ("Comparison", "compare"),
+    "fallline.train.compare": ("compare",),
+    "fallline.train.comparison": ("Comparison",),
     "fallline.train.search": ("Search", "search"),
 }
 _FILES = {"demo": "fallline.explain.demo"}  # whole files that are a name

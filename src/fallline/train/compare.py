@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import inspect
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fallline.core.errors import ConfigError
-from fallline.core.listing import Listing
+from fallline.core.errors import ConfigError, NonFiniteError
+from fallline.core.registry import nearest
+from fallline.nn.layer import Layer
+from fallline.train.comparison import Comparison, race, side_by_side
+from fallline.train.descend import descend
+from fallline.train.fit import fit
+from fallline.train.model import Model
 from fallline.train.variants import (
     DESIGN,
     Choices,
     Outcome,
     Parts,
     check_choices,
-    choice_text,
     count_for,
     product_of,
     run_variant,
 )
+from fallline.train.way import CLOCKS
 
+SHARE, STARTS = 0.2, 3  # of the rows that validate, and that test; of each variant
+EPOCHS = inspect.signature(fit).parameters["epochs"].default
+DESCENDING = tuple(
+    n for n in inspect.signature(descend).parameters if n not in ("f", "start", "restarts", "low", "high")
+)
 BASE_WIDTH = 64  # of a hidden layer where nothing else is said
-DIGITS = 4
-SHORT = {
-    "parameters": "params",
-    "train loss": "train",
-    "validation loss": "valid.",
-    "test loss": "test",
-    "seconds": "s",
-}
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Listing):
-    """A printed table with one row a variant; `.best`, `.outcomes` (with every Fit) and `.frame()` hold the same."""
-
-    outcomes: tuple[Outcome, ...] = ()
-    judged_by: str = "test"
-
-    @property
-    def best(self) -> Outcome:
-        """The variant with the least loss on the rows that choose: validation rows, without them test rows."""
-        return best_of(self.outcomes, self.judged_by)
+MOST_KEPT = 50_000_000  # weights of all ways together, 400 MB: beyond that they are not kept unless asked for
 
 
 def compare(
-    data: tuple[Any, Any],
-    *,
+    *given: Any,
     depths: Sequence[int] | None = None,
     widths: Sequence[int] | None = None,
     batch_sizes: Sequence[int | str] | None = None,
@@ -56,13 +46,22 @@ def compare(
     activations: Sequence[Any] | None = None,
     networks: Mapping[str, Any] | None = None,
     params: str | int | None = "equal",
-    seeds: int | Sequence[int] = 3,
-    validation: float = 0.2,
-    test: float = 0.2,
+    seeds: int | Sequence[int] | None = None,
+    validation: float | None = None,
+    test: float | None = None,
+    over: str = "passes",
     seed: int = 0,
     **choices: Any,
 ) -> Comparison:
-    """Trains variants of a network on the same split and prints them side by side: losses, their gap, parameters, time.
+    """Trains variants side by side, on the same rows, from the same starting weights, with the same batches.
+
+        fl.compare((X, y), depths=[1, 3])                                     what do they learn?
+        fl.compare(network, (X, y), optimizers=["sgd(0.1)", "adam"])          how fast does each get down?
+        fl.compare(f, start, optimizers=["sgd(0.1)", "newton"], steps=50)     the same for a function of your own
+
+    Without a network in front the table has the losses of the parts of the rows, their gap, parameters, time. With it,
+    or with a function, it has the loss at some places of a clock, and how many evaluations it took. `.plot()` draws
+    all ways on one surface of the loss, `.plot(over="passes")` the loss over the clock.
 
     depths, widths  numbers of hidden layers, and of units in each;  networks  {name: recipe} of your own
     batch_sizes, optimizers, activations  as in `fit` and `mlp`; a list for any other keyword of theirs is compared
@@ -70,17 +69,69 @@ def compare(
     params          with depths: "equal" gives each network the widths that make as many parameters as `hidden`
                     (one layer of 64 units) has, with the first value of every list; a number is that count; None keeps
                     the width
-    seeds           starts of each variant (a number of them, or a list); the losses are their mean, ± their spread
+    seeds           starts of each variant (a number of them, or a list): the losses are their mean, ± their spread;
+                    None is 3, with a network in front 1
     validation, test  shares of the rows, split by `seed`: the validation rows choose each network's best epoch and the
-                    best variant, the test rows only judge
+                    best variant, the test rows only judge; None is 0.2, with a network in front 0
+    over            the clock of the table: "passes" through all rows (each evaluation of the loss, with its gradient or
+                    without), "steps" or "seconds"
     source          depth at equal size: Goodfellow et al. 2016, "Deep learning", section 6.4.1
     """
+    network, data = _subject(given)
     lists = {"batch_size": batch_sizes, "optimizer": optimizers, "activation": activations, "network": networks}
-    axes = {name: _values(name, given) for name, given in lists.items() if given is not None}
+    axes = {name: _values(name, values) for name, values in lists.items() if values is not None}
     axes |= {name: _values(name, value) for name, value in choices.items() if isinstance(value, list)}
-    fixed = {"strict": False} | {name: value for name, value in choices.items() if name not in axes}
+    fixed = {name: value for name, value in choices.items() if name not in axes}
+    if over not in CLOCKS:
+        raise ConfigError(f"over={over!r}: {nearest(str(over), CLOCKS)}")
+    if network is not None and not isinstance(network, Layer):
+        return _functions(network, data, axes, fixed | {"seed": seed}, over)
+    fixed = {"strict": False} | ({} if network is None else {"network": network}) | fixed
     check_choices((*axes, *fixed))
-    parts = Parts.of(data, validation, test, seed, fixed.get("loss"))
+    few = network is not None
+    share = 0.0 if few else SHARE
+    shares = share if validation is None else validation, share if test is None else test
+    parts = Parts.of(data, *shares, seed, fixed.get("loss"))
+    variants, axes = _variants(parts, axes, fixed, depths, widths, params)
+    starts = _starts(seeds, 1 if few else STARTS, seed if few else 0)
+    variants = _keeping_paths(parts, axes, variants, len(starts))
+    outcomes = [_outcome(parts, variant, starts) for variant in variants]
+    if all(outcome.failure for outcome in outcomes):
+        raise NonFiniteError(outcomes[0].failure)
+    if few:
+        return race(outcomes, parts, axes, len(starts), over)
+    return side_by_side(outcomes, parts, axes, networks or {}, len(starts))
+
+
+def _subject(given: Sequence[Any]) -> tuple[Any, Any]:
+    """(what is trained, None for mlp's networks; data or the start)."""
+    if len(given) == 1:
+        return None, given[0]
+    if len(given) != 2:
+        raise ConfigError(
+            f"compare takes (X, y), or a network and (X, y), or a function and a start; given {len(given)}"
+        )
+    first = getattr(given[0], "model", given[0])  # of a Fit
+    first = first.network if isinstance(first, Model) else first
+    if not callable(first):
+        raise ConfigError("X and y belong together: write fl.compare((X, y), …), or fl.compare(network, (X, y), …)")
+    return first, given[1]
+
+
+def _starts(seeds: Any, n: int, first: int) -> list[int]:
+    """The seeds of the starts: `n` from the first on where nothing is said."""
+    if seeds is None:
+        return list(range(first, first + n))
+    starts = list(range(first, first + seeds) if isinstance(seeds, (int, np.integer)) else seeds)
+    if not starts:
+        raise ConfigError(f"seeds={seeds!r}: give a number of starts of at least 1, or a list of seeds")
+    return starts
+
+
+def _variants(
+    parts: Parts, axes: dict[str, list[Any]], fixed: Choices, depths: Any, widths: Any, params: Any
+) -> tuple[list[Choices], dict[str, list[Any]]]:
+    """Every combination, and what they differ in, the shapes among it."""
     shapes = _shapes(fixed, depths, widths, params)
     if shapes and "hidden" in axes:
         raise ConfigError("hidden=[…] names the layers already: give it, or depths and widths")
@@ -91,11 +142,39 @@ def compare(
     variants = [fixed | given for given in product_of(axes)]
     if depths is not None and widths is None and params is not None:
         variants = _of_equal_size(parts.train, _base_of(fixed), variants, params)
-    starts = list(range(seeds) if isinstance(seeds, (int, np.integer)) else seeds)
-    if not starts:
-        raise ConfigError(f"seeds={seeds!r}: give a number of starts of at least 1, or a list of seeds")
-    outcomes = [run_variant(parts, choices, starts) for choices in variants]
-    return _listed(outcomes, parts, axes, networks or {}, len(starts))
+    return variants, axes
+
+
+def _keeping_paths(parts: Parts, axes: Mapping[str, Any], variants: list[Choices], n_starts: int) -> list[Choices]:
+    """The variants with their ways kept, where all change the same weights and these are not too many."""
+    if "network" in axes or not set(axes).isdisjoint(DESIGN):
+        return variants
+    size = count_for(parts.train, variants[0]) * n_starts
+    points = sum(1 + int(variant.get("epochs", EPOCHS)) for variant in variants)
+    return [{"keep_path": True} | variant for variant in variants] if size * points <= MOST_KEPT else variants
+
+
+def _outcome(parts: Parts, choices: Choices, starts: Sequence[int]) -> Outcome:
+    """One variant; the reason in place of numbers where its loss was lost in the first epoch."""
+    try:
+        return run_variant(parts, choices, starts)
+    except NonFiniteError as error:
+        return Outcome(choices, failure=str(error))
+
+
+def _functions(f: Callable[..., Any], start: Any, axes: dict[str, list[Any]], fixed: Choices, over: str) -> Comparison:
+    """The ways of several methods down a function."""
+    for name in (*axes, *fixed):
+        if name not in DESCENDING:
+            raise ConfigError(f"no choice of a way down a function is called {name!r}: {nearest(name, DESCENDING)}")
+    if not axes:
+        raise ConfigError("nothing to compare: give optimizers=[…] or a list of another choice, learning_rate=[…]")
+    outcomes = []
+    for given in product_of(axes):
+        begun = time.perf_counter()
+        way = descend(f, start, **fixed | given)
+        outcomes.append(Outcome(given, seconds=np.array([time.perf_counter() - begun]), descent=way))
+    return race(outcomes, None, axes, 1, over)
 
 
 def _values(name: str, given: Any) -> list[Any]:
@@ -165,59 +244,4 @@ def equal_widths(data: Any, choices: Choices, depth: int, budget: int) -> tuple[
     return spread(min((low, high), key=lambda total: abs(count(total) - budget)))
 
 
-def _listed(
-    outcomes: list[Outcome], parts: Parts, axes: dict[str, list[Any]], networks: Mapping[str, Any], n_seeds: int
-) -> Comparison:
-    judged_by = next(part for part in ("validation", "test", "train") if part in parts.present)
-    judge = "test" if "test" in parts.present else judged_by
-    best = best_of(outcomes, judged_by)
-    columns = {"best": ["*" if outcome is best else "" for outcome in outcomes]}
-    columns |= _choice_columns(outcomes, axes, networks) | _number_columns(outcomes, judge, n_seeds)
-    title = f"{len(outcomes)} variants, {parts}, {n_seeds} start{'s' * (n_seeds != 1)} each"
-    groups, note = [""] * len(outcomes), _note(columns, judged_by, judge)
-    narrow = Listing(title, {SHORT.get(name, name): cells for name, cells in columns.items()}, groups, note, DIGITS - 1)
-    return Comparison(title, columns, groups, note, DIGITS, narrow, outcomes=tuple(outcomes), judged_by=judged_by)
-
-
-def _choice_columns(outcomes: list[Outcome], axes: Mapping[str, Any], networks: Mapping[str, Any]) -> Choices:
-    """What the variants differ in."""
-    names = {id(network): name for name, network in networks.items()}
-    columns: dict[str, list[Any]] = {}
-    for axis in axes:
-        if axis == "hidden":
-            columns["depth"] = [len(o.choices["hidden"]) for o in outcomes]
-        told = [o.choices[axis] for o in outcomes]
-        columns[axis] = [names.get(id(value)) or choice_text(value) for value in told]
-    return columns
-
-
-def _number_columns(outcomes: list[Outcome], judge: str, n_seeds: int) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {"parameters": [o.parameters for o in outcomes]}
-    for part in dict.fromkeys(("train", judge)):
-        columns[f"{part} loss"] = [o.mean(part) for o in outcomes]
-    if n_seeds > 1:
-        columns["±"] = [float(o.metrics[judge]["loss"].std(ddof=1)) for o in outcomes]
-    if judge != "train":
-        columns["gap"] = [o.mean(judge) - o.mean("train") for o in outcomes]
-    columns["seconds"] = [float(o.seconds.mean()) for o in outcomes]
-    columns["ms/epoch"] = [1000.0 * float(o.epoch_seconds.mean()) for o in outcomes]
-    return columns
-
-
-def _note(columns: Mapping[str, list[Any]], judged_by: str, judge: str) -> str:
-    told = [f"* least {judged_by} loss."]
-    if "gap" in columns:
-        told.append(f"gap: {judge} loss - train loss.")
-    if "±" in columns:
-        told.append(f"±: standard deviation of the {judge} loss over the starts.")
-    depths = columns.get("depth", [])
-    counts = np.array([n for depth, n in zip(depths, columns["parameters"], strict=False) if depth], float)
-    if len(set(depths)) > 1 and len(counts):
-        told.append(f"With hidden layers the parameter counts differ by {np.ptp(counts) / counts.max():.1%} at most.")
-    return " ".join(told)
-
-
-def best_of(outcomes: Sequence[Outcome], part: str) -> Outcome:
-    """The variant with the least loss on that part; one without a number only where all are."""
-    losses = [outcome.mean(part) for outcome in outcomes]
-    return outcomes[int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))]
+__all__ = ["compare", "equal_widths"]

@@ -16,6 +16,7 @@ from fallline.core.numbers import number_text
 from fallline.optim.optimizer import Minimizer, Optimizer
 from fallline.optim.schedules import Rate
 from fallline.optim.sgd import SGD
+from fallline.optim.solver import Solver
 from fallline.train.descent import DIGITS, Descent
 from fallline.train.function import FunctionObjective, chosen_method, stages
 from fallline.train.restarts import spread_text
@@ -74,18 +75,21 @@ def _walk(
     """One way down, and why it ended."""
     look = FunctionObjective(f, start, rng=noise)
     path, values, slopes = [], [], []
+    looks: list[dict[str, int]] = []
     for stage in stages(method, look, steps, rng):
         value, done = stage.value, stage.done
         slope = look.look(stage.w)[1] if stage.gradient is None else stage.gradient
         path.append(stage.w.reshape(start.shape))
         values.append(value)
         slopes.append(slope.reshape(start.shape))
+        looks.append(dict(look.counts) if isinstance(method, Solver) else {"gradient_evaluations": len(looks)})
         size = float(np.linalg.norm(slope))
         lost = not (math.isfinite(value) and math.isfinite(size)) or abs(value) > BEYOND * (1 + abs(values[0]))
         if lost or done or len(path) > steps or (tolerance is not None and size <= tolerance):
             break
     given = f, method, np.stack(path), np.array(values), np.stack(slopes)
-    found = Descent(*given, reason="", converged=False, noisy=look.noisy)
+    counts = {name: np.array([counted.get(name, 0) for counted in looks]) for name in look.counts}
+    found = Descent(*given, reason="", converged=False, noisy=look.noisy, evaluations=counts)
     flat = size <= (FLAT if tolerance is None else tolerance)
     converged = bool(not lost and noise is None and (flat or done))
     return replace(found, converged=converged, reason=_reason(found, look, lost, flat, done))

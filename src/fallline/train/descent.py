@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Descent:
     slopes     (steps + 1, …) df/dw there
     reason     why it ended, and what to do about it;  converged  whether it ended where the slope is 0
     noisy      whether each look at f draws new numbers
+    evaluations  of f so far by kind, as an Objective counts them, (steps + 1,) each; of an optimizer one slope a step
     restarts   with restarts=n every start and where it led;  minima  the different minima among these ends
     """
 
@@ -41,6 +42,7 @@ class Descent:
     noisy: bool = False
     restarts: Listing | None = None
     minima: Listing | None = None
+    evaluations: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def _best(self) -> int:

@@ -24,7 +24,8 @@ from fallline.data.split import split_rows
 from fallline.losses.loss import Loss
 from fallline.nn.layer import Layer, count_parameters
 from fallline.nn.mlp import mlp
-from fallline.train.events import EpochEnded, Event
+from fallline.train.descent import Descent
+from fallline.train.events import EpochEnded, Event, Started
 from fallline.train.examples import as_inputs, as_targets, class_codes, n_rows, take_rows
 from fallline.train.fit import choose_target, fit
 from fallline.train.trainer import Fit
@@ -65,12 +66,38 @@ class Parts:
         return ", ".join(f"{name} {len(y):,}" for name, (_, y) in self.present.items()) + " rows"
 
 
+class Clock:
+    """Notes when each epoch ends, and how many steps it has."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.steps = 1
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self.steps = event.batches
+        elif isinstance(event, EpochEnded):
+            self.times.append(time.perf_counter())
+
+    @property
+    def epoch_seconds(self) -> float:
+        """The median: the first epoch also holds the building of the program."""
+        return float(np.median(np.diff(self.times))) if len(self.times) > 1 else float("nan")
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """(epochs + 1,) from the end of epoch 0, in which the program was built, to that of each epoch."""
+        return np.array(self.times) - self.times[0] if self.times else np.zeros(0)
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """What came of one variant.
 
     choices  all of them;  fits  one a seed;  metrics  part -> metric -> one number a seed ("loss" is always there)
     seconds, epoch_seconds  of training, one number a seed;  failure  why there are no fits, else ""
+    clocks   one a seed: when each epoch ended
+    descent  in place of fits, where a function went down instead of a network
     """
 
     choices: Choices
@@ -79,6 +106,8 @@ class Outcome:
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
     epoch_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
     failure: str = ""
+    clocks: tuple[Clock, ...] = ()
+    descent: Descent | None = None
 
     @cached_property
     def parameters(self) -> int | None:
@@ -161,39 +190,24 @@ def count_for(data: Any, choices: Mapping[str, Any]) -> int:
 
 def run_variant(parts: Parts, choices: Mapping[str, Any], seeds: Sequence[int]) -> Outcome:
     """Trains one variant once a seed and judges it on every part."""
-    fits, seconds, epochs, found = [], [], [], {part: [] for part in parts.present}  # type: ignore[var-annotated]
+    fits, seconds, clocks, found = [], [], [], {part: [] for part in parts.present}  # type: ignore[var-annotated]
     for seed in seeds:
-        clock, start = _Clock(), time.perf_counter()
+        clock, start = Clock(), time.perf_counter()
         callbacks = (*several(choices.get("callbacks", ())), clock)
         made = fit_choices(parts.train, choices, validation=parts.validation, seed=seed, callbacks=callbacks)
         seconds.append(time.perf_counter() - start)
-        epochs.append(clock.epoch_seconds)
+        clocks.append(clock)
         fits.append(made)
         for part, pair in parts.present.items():
             found[part].append(made.model.evaluate(*pair))
     metrics = {part: {name: np.array([row[name] for row in rows]) for name in rows[0]} for part, rows in found.items()}
-    return Outcome(dict(choices), tuple(fits), metrics, np.array(seconds), np.array(epochs))
+    epochs = np.array([clock.epoch_seconds for clock in clocks])
+    return Outcome(dict(choices), tuple(fits), metrics, np.array(seconds), epochs, clocks=tuple(clocks))
 
 
 def several(given: Any) -> tuple[Any, ...]:
     """One thing or several, as fit takes callbacks and metrics."""
     return tuple(given) if isinstance(given, (tuple, list)) else (given,)
-
-
-class _Clock:
-    """Notes when each epoch ends."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, EpochEnded):
-            self.times.append(time.perf_counter())
-
-    @property
-    def epoch_seconds(self) -> float:
-        """The median: the first epoch also holds the building of the program."""
-        return float(np.median(np.diff(self.times))) if len(self.times) > 1 else float("nan")
 
 
 def product_of(axes: Mapping[str, Sequence[Any]]) -> list[Choices]:

@@ -125,7 +125,7 @@ def _named(descent: Any) -> dict[str, Descent]:
     return ways
 
 
-def _looks(f: Callable[..., Any], shape: tuple[int, ...], noisy: bool) -> Callable[[np.ndarray], float]:
+def looks(f: Callable[..., Any], shape: tuple[int, ...], noisy: bool) -> Callable[[np.ndarray], float]:
     """f of a flat array; of a noisy function the mean of some looks, always with the same draws."""
 
     def value(w: np.ndarray) -> float:
@@ -165,7 +165,7 @@ def _on_curve(f: Callable[..., Any], ways: dict[str, Descent]) -> Figure:
     places = np.concatenate([way.path[: seen[label]].ravel() for label, way in ways.items()])
     grid = around(places[np.isfinite(places)], POINTS, MARGIN)
     first = next(iter(ways.values()))
-    value = _looks(f, first.path[0].shape, first.noisy)
+    value = looks(f, first.path[0].shape, first.noisy)
     curve = np.array([value(np.array([w])) for w in grid])
     axes.plot(grid, curve, color=BLUE, linewidth=1.4 * LINE)
     heights = {label: _heights(way, seen[label], value) for label, way in ways.items()}
@@ -188,7 +188,7 @@ def _on_contours(f: Callable[..., Any], ways: dict[str, Descent]) -> Figure:
     places = places[np.isfinite(places).all(axis=1)]
     u, v = (around(places[:, i], CELLS, MARGIN) for i in (0, 1))
     first = next(iter(ways.values()))
-    value = _looks(f, first.path[0].shape, first.noisy)
+    value = looks(f, first.path[0].shape, first.noisy)
     grid = np.array([[value(np.array([a, b])) for a in u] for b in v])
     draw_contours(figure, axes, u, v, grid, max(float(way.values[0]) for way in ways.values()))
     _draw_ways(axes, {label: (way, tuple(way.path[: seen[label]].reshape(-1, 2).T)) for label, way in ways.items()})
@@ -218,4 +218,4 @@ def _draw_ways(axes: Axes, ways: dict[str, tuple[Descent, tuple[np.ndarray, ...]
         say(axes, _end_text(way, x, y), (float(x[-1]), float(y[-1])), color)
 
 
-__all__ = ["plot_descent", "plot_learning_rate"]
+__all__ = ["looks", "plot_descent", "plot_learning_rate"]

@@ -12,12 +12,14 @@ import numpy as np
 from fallline.core.cached import cached_property
 from fallline.core.errors import ConfigError, UnknownNameError
 from fallline.core.tree import leaves, map_leaves, with_leaves
+from fallline.engines.engine import get_engine
 from fallline.explain.figures.given import rows_of
 from fallline.graph.program import Program
 from fallline.nn.run import Run
 from fallline.ops.composite import mean
-from fallline.train.examples import take_rows
-from fallline.train.model import Model, mean_loss, score_rows
+from fallline.train.examples import Examples, row_weights, take_rows
+from fallline.train.judging import Judging
+from fallline.train.model import Model
 from fallline.train.step import gradients_of, row_losses
 from fallline.train.trail import flattened, joined, parted
 
@@ -41,9 +43,11 @@ class Landscape:
     """J(w) = mean loss of the rows, w all weights in one vector in the order of `leaves(network, "param")`.
 
     Computed by the model itself in evaluation mode, in float64, so that a fine grid shows no rounding steps.
+    class_weight, penalties  as in `fit`: J as it was made small
     """
 
-    def __init__(self, model: Model, X: Any, y: Any = None):
+    def __init__(self, model: Model, X: Any, y: Any = None, class_weight: Any = None, penalties: Sequence[Any] = ()):
+        self.penalties = tuple(penalties)
         self.model = replace(model, network=_doubled(model.network))
         x, targets = rows_of(self.model, X, y)
         self.n_given = len(targets)
@@ -51,6 +55,12 @@ class Landscape:
         if self.n_given > MOST_ROWS:
             drawn = np.sort(np.random.default_rng(0).choice(self.n_given, MOST_ROWS, replace=False))
         self.x, self.y = take_rows(x, drawn), targets[drawn]
+        weights = row_weights(None, class_weight, targets, self.model.classes)[drawn]
+        rows, engine = Examples(self.x, self.y, weights), get_engine(self.model.engine)
+        self.judging, self.leaves = (
+            Judging(self.model.network, self.model.loss, rows, engine),
+            leaves(self.model.network),
+        )
         self.params = leaves(self.model.network, "param")
         if not self.params:
             raise ConfigError("the network has no weights: there is nothing to move along")
@@ -58,10 +68,11 @@ class Landscape:
 
     def loss_at(self, w: np.ndarray) -> float:
         """The mean loss with these weights; infinite where it is not a number."""
-        model, network = self.model, with_leaves(self.model.network, parted(w, self.params))
+        params = parted(w, self.params)
         with np.errstate(all="ignore"):
-            loss = mean_loss(model, score_rows(network, self.x, model.engine), self.y, self._ones)
-        return loss if np.isfinite(loss) else np.inf
+            judged = self.judging.look({**self.leaves, **params})
+            loss = np.nan if judged is None else judged.loss + sum(float(each(params)) for each in self.penalties)
+        return float(loss) if np.isfinite(loss) else np.inf
 
     @cached_property
     def gradient(self) -> np.ndarray:
@@ -73,10 +84,6 @@ class Landscape:
             return tuple(gradients_of(mean(losses), params).values())
 
         return joined(Program.of(build, self.params, self.x, self.y).run(*self.params.values(), *self._rows))
-
-    @cached_property
-    def _ones(self) -> np.ndarray:
-        return np.ones(len(self.y))
 
     @property
     def _rows(self) -> list[np.ndarray]:

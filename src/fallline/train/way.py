@@ -1,0 +1,133 @@
+"""Way: how one method went down from the start, and the clocks by which ways are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fallline.core.errors import ConfigError
+from fallline.core.registry import nearest
+from fallline.core.tree import leaves
+from fallline.engines.engine import get_engine
+from fallline.optim.solver import Solver
+from fallline.train.descent import Descent
+from fallline.train.examples import Examples, row_weights
+from fallline.train.judging import Judging
+from fallline.train.trail import parted
+from fallline.train.trainer import Fit
+from fallline.train.variants import Clock, Outcome, Pair
+
+CLOCKS = ("passes", "steps", "seconds")
+MOST_MARKS = 4  # columns of a table
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """The points of one way down, an epoch or an iteration each, the start first.
+
+    found      the Fit or the Descent that it is the way of
+    losses     (points,) J there, penalties included
+    path       (points, n_weights) the weights, None where they were not kept
+    steps      (points,) changes of the weights so far;  seconds  (points,) since the start, None where nobody measured
+    passes     (points,) runs through all rows so far, of a function its evaluations: with a gradient or without
+    gradients  (points,) those with a gradient: of all rows at once, or of as many in batches; None where nobody counted
+    """
+
+    found: Fit | Descent
+    losses: np.ndarray
+    path: np.ndarray | None
+    steps: np.ndarray
+    passes: np.ndarray
+    gradients: np.ndarray | None = None
+    seconds: np.ndarray | None = None
+
+    @property
+    def functions(self) -> np.ndarray | None:
+        """(points,) the passes without a gradient so far."""
+        return None if self.gradients is None else self.passes - self.gradients
+
+    @property
+    def best(self) -> float:
+        """The least loss on the way; NaN where there is none."""
+        known = self.losses[np.isfinite(self.losses)]
+        return float(known.min()) if known.size else float("nan")
+
+    def clock(self, over: str) -> np.ndarray:
+        """(points,) "passes", "steps" or "seconds" so far."""
+        if over not in CLOCKS:
+            raise ConfigError(f"over={over!r}: {nearest(str(over), CLOCKS)}")
+        found = getattr(self, over)
+        if found is None:
+            raise ConfigError("over='seconds': the steps on a function are not timed; take over='passes' or 'steps'")
+        return found
+
+    def at(self, mark: float, over: str) -> float | None:
+        """The loss when the clock has reached the mark; None where the way ended before."""
+        clock = self.clock(over)
+        if clock[-1] < mark:
+            return None
+        return float(self.losses[np.searchsorted(clock, mark, side="right") - 1])
+
+
+def ways_of(outcome: Outcome, rows: Pair | None) -> tuple[Way, ...]:
+    """How a variant went down, one way a seed; empty where it failed.   rows: what it was trained on"""
+    if outcome.descent is not None:
+        return (_way_of_descent(outcome.descent),)
+    weight, fits = outcome.choices.get("class_weight"), zip(outcome.fits, outcome.clocks, strict=True)
+    return tuple(_way_of_fit(fit, rows, clock, weight) for fit, clock in fits)
+
+
+def _way_of_fit(fit: Fit, rows: Any, clock: Clock, class_weight: Any) -> Way:
+    epochs = fit.history["epoch"]
+    by_solver = "evaluations" in fit.history
+    passes = fit.history["evaluations"] if by_solver else epochs  # an epoch of batches is one gradient of all rows
+    losses = fit.history["objective" if "objective" in fit.history else "train_loss"]
+    path = None if fit.path is None else fit.path[: len(epochs)]
+    if path is not None and not leaves(fit.model.network, "buffer"):
+        losses = _judged(fit, path, rows, class_weight)
+    steps, gradients = (epochs, None) if by_solver else (epochs * clock.steps, epochs)
+    return Way(fit, losses, path, steps, passes, gradients, clock.seconds[: len(epochs)])
+
+
+def _way_of_descent(descent: Descent) -> Way:
+    path = descent.path.reshape(len(descent.path), -1)
+    by_solver = isinstance(descent.minimizer, Solver)
+    steps, passes = np.arange(len(path)), descent.evaluations
+    return Way(descent, descent.values, path, steps, passes, None if by_solver else passes)
+
+
+def _judged(fit: Fit, path: np.ndarray, rows: Pair, class_weight: Any) -> np.ndarray:
+    """J at every point; the history of an optimizer has the mean over an epoch, in which the weights changed."""
+    model = fit.model
+    params, (x, y) = leaves(model.network, "param"), model.rows(*rows)
+    examples = Examples(x, y, row_weights(None, class_weight, y, model.classes))
+    judging = Judging(model.network, model.loss, examples, get_engine(model.engine))
+    losses = []
+    for w in path:
+        weights = parted(w, params)
+        judged = judging.look(weights)
+        penalty = sum(float(penalty(weights)) for penalty in fit.penalties)
+        losses.append(np.nan if judged is None else judged.loss + penalty)
+    return np.array(losses)
+
+
+def marks_of(ways: Sequence[Way], over: str) -> list[float]:
+    """Round places on the clock where the ways are compared: 1, 10, 100 …, with 3, 30 … between where there is room."""
+    ends = [way.clock(over)[-1] for way in ways]
+    firsts = [way.clock(over)[1] for way in ways if len(way.losses) > 1]
+    if not firsts:
+        return []
+    low, high = max(min(firsts), 1e-4), max(ends)
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    found: list[float] = []
+    for parts in ((1, 3), (1,)):
+        found = [part * 10.0**d for d in decades for part in parts if low <= part * 10.0**d <= high]
+        if len(found) <= MOST_MARKS:
+            break
+    return found[-MOST_MARKS:]
+
+
+__all__ = ["CLOCKS", "Way", "marks_of", "ways_of"]
