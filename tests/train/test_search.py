@@ -54,7 +54,7 @@ def test_folds_judge_every_row_once(y):
 
 def test_folds_share_the_classes_out():
     y = np.repeat(["a", "b", "c"], [60, 24, 6])
-    parts = _parts((X, y), 3, 0.2, 0, {}, {})
+    parts = _parts((X, y), 3, 0.2, 0)
     rows = np.concatenate([part.validation[0] for part in parts])
     assert len(np.unique(rows, axis=0)) == len(X)
     for part in parts:

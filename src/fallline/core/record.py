@@ -68,13 +68,16 @@ class Record:
     """What every record can do. Subclasses are decorated with `@record`."""
 
     aliases: ClassVar[tuple[str, ...]] = ()
+    is_open: ClassVar[bool] = False  # True: it stands for a value that is still to be chosen, see train/space.py
     _names: ClassVar[frozenset[str]] = frozenset()  # of the fields
 
     def __post_init__(self) -> None:
-        for field in fields_of(self):
-            if role_of(field) == "setting":
-                object.__setattr__(self, field.name, _checked(self, field, getattr(self, field.name)))
-        self.validate()
+        settings = [field for field in fields_of(self) if role_of(field) == "setting"]
+        values = [getattr(self, field.name) for field in settings]
+        for field, value in zip(settings, values, strict=True):
+            object.__setattr__(self, field.name, value if _is_open(value) else _checked(self, field, value))
+        if not any(map(_is_open, values)):  # a value that is not known yet is checked when it is
+            self.validate()
 
     def validate(self) -> None:
         """Checks that involve more than one field; raises ConfigError."""
@@ -92,6 +95,29 @@ class Record:
         """The same record with some fields changed."""
         made: Any = self  # the decorator makes it a dataclass, which the base class cannot say
         return dataclasses.replace(made, **changes)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings by name; deep: also those of records inside them, as scikit-learn names them (layers__0__units).
+
+        scikit-learn's clone copies a record by handing it on, as nobody can change it.
+        """
+        found = {f.name: getattr(self, f.name) for f in fields_of(self) if role_of(f) == "setting"}
+        return found | _inner_params(found) if deep else found
+
+    def set_params(self: R, **params: Any) -> R:
+        """The record with other settings, named as by `get_params`; this one stays what it is."""
+        known = self.get_params()
+        for name in params:
+            if name not in known:
+                raise ConfigError(f"{type(self).__name__} has no setting {name!r}: {nearest(name, known)}")
+        changed = {f.name: getattr(self, f.name) for f in fields_of(self) if role_of(f) == "setting"}
+        for name, value in params.items():
+            head, _, rest = name.partition("__")
+            changed[head] = _with_param(changed[head], rest, value) if rest else value
+        return self.replace(**changed)
+
+    def __sklearn_clone__(self: R) -> R:
+        return self
 
     def __repr__(self) -> str:
         shown = []
@@ -122,6 +148,33 @@ def fields_of(made: Any) -> tuple[dataclasses.Field, ...]:
 def role_of(field: dataclasses.Field) -> str:
     """The role of a field: "param", "buffer" or "setting"."""
     return field.metadata.get("role", "setting")
+
+
+def _is_open(value: Any) -> bool:
+    return isinstance(value, Record) and value.is_open
+
+
+def _inner_params(found: Mapping[Any, Any]) -> dict[str, Any]:
+    """The settings of the records among these values, and in lists of them, by name__setting."""
+    inner: dict[str, Any] = {}
+    for name, value in found.items():
+        if isinstance(value, Record):
+            inner |= {f"{name}__{rest}": part for rest, part in value.get_params().items()}
+        elif isinstance(value, (tuple, list)):
+            parts = dict(enumerate(value)) if any(isinstance(part, Record) for part in value) else {}
+            inner |= {f"{name}__{i}": part for i, part in parts.items()}
+            inner |= {f"{name}__{rest}": part for rest, part in _inner_params(parts).items()}
+    return inner
+
+
+def _with_param(holder: Any, name: str, value: Any) -> Any:
+    """A record or a tuple of records with one setting inside it changed."""
+    if isinstance(holder, Record):
+        return holder.set_params(**{name: value})
+    head, _, rest = name.partition("__")
+    parts = list(holder)
+    parts[int(head)] = _with_param(parts[int(head)], rest, value) if rest else value
+    return type(holder)(parts)
 
 
 def key_of(value: Any) -> Any:

@@ -42,6 +42,7 @@ from fallline.train.model import Model, encode_targets
 from fallline.train.pairing import check_pairing
 from fallline.train.progress import Progress
 from fallline.train.restarts import best_of_starts
+from fallline.train.space import open_ranges
 from fallline.train.step import check_scores
 from fallline.train.stopping import StoppingRule, as_rule
 from fallline.train.trainer import Fit, Trainer
@@ -151,6 +152,7 @@ def _method(optimizer: Any, rate: Any, solver: Any, precision: str | None) -> tu
         given = f"optimizer={optimizer!r} and solver={solver!r}"
         raise ConfigError(f"{given}: a solver takes the optimizer's place; give one of the two")
     method = as_minimizer(optimizer) if solver is None else as_record(solver, Solver)
+    _refuse_open(method)
     if rate is not None:
         if not isinstance(method, Optimizer):
             raise ConfigError(f"learning_rate={rate!r}: {method!r} finds its steps itself: leave the rate out")
@@ -168,6 +170,13 @@ def engine_for(engine: str | Engine, threads: int | None, precision: str | None)
     return made.with_options(
         threads=made.threads if threads is None else threads, precision=precision or made.precision
     )
+
+
+def _refuse_open(given: Any) -> None:
+    """ConfigError where a range stands in the place of a value."""
+    found = next(open_ranges(given), None)
+    if found is not None:
+        raise ConfigError(f"{found!r} stands in the place of a value: fl.search chooses one, fl.fit needs it")
 
 
 def _penalties(l1: float, l2: float, penalties: Any) -> tuple[Any, ...]:
@@ -302,6 +311,7 @@ def training_rows(
     if not isinstance(network, Layer):
         given = type(network).__name__
         raise ConfigError(f"fit trains a layer such as Sequential(Dense(16), ReLU(), Dense(1)), given {given}")
+    _refuse_open(network)
     dtype = np.dtype(_one_of("precision", precision, DTYPES))
     x, y = _pair(data, "data", network, dtype)
     target, loss = choose_target(y, None if loss is None else as_record(loss, Loss))

@@ -90,6 +90,15 @@ class Clock:
         return np.array(self.times) - self.times[0] if self.times else np.zeros(0)
 
 
+@dataclass(frozen=True)
+class Counts:
+    """The epochs whose weights are kept, and those that were trained, one a fit; how many numbers training changes."""
+
+    best_epochs: tuple[int, ...]
+    epochs: tuple[int, ...]
+    parameters: int | None
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """What came of one variant.
@@ -98,6 +107,7 @@ class Outcome:
     seconds, epoch_seconds  of training, one number a seed;  failure  why there are no fits, else ""
     clocks   one a seed: when each epoch ended
     descent  in place of fits, where a function went down instead of a network
+    recalled  in place of fits, where the outcome was read from a file
     """
 
     choices: Choices
@@ -108,11 +118,20 @@ class Outcome:
     failure: str = ""
     clocks: tuple[Clock, ...] = ()
     descent: Descent | None = None
+    recalled: Counts | None = None
 
     @cached_property
+    def counts(self) -> Counts:
+        """Of the fits, or what is remembered of them."""
+        if self.recalled is not None:
+            return self.recalled
+        best, last = [fit.best_epoch for fit in self.fits], [fit.history[-1]["epoch"] for fit in self.fits]
+        return Counts(tuple(best), tuple(last), count_parameters(self.fits[0].model.network) if self.fits else None)
+
+    @property
     def parameters(self) -> int | None:
         """How many numbers training changes; None for a variant that could not be trained."""
-        return count_parameters(self.fits[0].model.network) if self.fits else None
+        return self.counts.parameters
 
     def mean(self, part: str, metric: str = "loss") -> float:
         """The mean over the seeds; NaN where there is no such number."""
