@@ -127,7 +127,8 @@ class Notebook:
             raise ConfigError(f"cannot use {self.folder} for the trials: {error}; choose another folder") from None
         if known is not None and known.get("about") != told:
             raise ConfigError(
-                f"{self.folder} holds the trials of another search (other rows, folds, seed or settings): choose "
+                f"{self.folder} holds the trials of another search (other rows, folds, seed or settings): "
+                "choose "
                 "another folder, or delete that one"
             )
         if known is None:

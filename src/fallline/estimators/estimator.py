@@ -1,0 +1,161 @@
+"""Estimators: a network and how it is trained, as scikit-learn wants it: for its searches, pipelines and scores."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from fallline.core.errors import ConfigError
+from fallline.core.record import Record, as_record
+from fallline.core.registry import nearest
+from fallline.losses.loss import Loss
+from fallline.nn.layer import Layer
+from fallline.optim.optimizer import Minimizer
+from fallline.train.examples import as_targets
+from fallline.train.trainer import Fit
+from fallline.train.variants import DESIGN, fit_choices
+
+
+class Estimator(BaseEstimator):
+    """What the estimators share: parameters that name settings of the records in them, fit and predict.
+
+        optimizer__learning_rate, network__layers__0__units, loss__delta
+
+    network   a recipe, which stays as it is; None is the network of `fl.mlp`, with as many outputs as the targets need
+    hidden, activation, norm, dropout, features  of `fl.mlp`
+    all others  as in `fl.fit`
+    attributes  fit_  the Fit, with the history;  model_  the Model;  n_features_in_, feature_names_in_
+    """
+
+    task: ClassVar[str] = ""
+    _families: ClassVar[dict[str, type[Record]]] = {"optimizer": Minimizer, "loss": Loss, "network": Layer}
+
+    def __init__(
+        self,
+        network: Layer | None = None,
+        *,
+        hidden: Any = (64,),
+        activation: Any = "relu",
+        norm: str | None = None,
+        dropout: float = 0.0,
+        features: Any = None,
+        loss: Any = None,
+        optimizer: Any = "adam",
+        learning_rate: Any = None,
+        epochs: int = 100,
+        batch_size: int | str = 64,
+        validation: float | None = None,
+        early_stopping: Any = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        class_weight: Any = None,
+        seed: int = 0,
+        restarts: int = 1,
+        precision: str | None = None,
+        engine: Any = "auto",
+        threads: int | None = None,
+        progress: bool = False,
+    ):
+        self.network, self.hidden, self.activation, self.norm = network, hidden, activation, norm
+        self.dropout, self.features, self.loss, self.optimizer = dropout, features, loss, optimizer
+        self.learning_rate, self.epochs, self.batch_size, self.validation = (
+            learning_rate,
+            epochs,
+            batch_size,
+            validation,
+        )
+        self.early_stopping, self.l1, self.l2, self.class_weight = early_stopping, l1, l2, class_weight
+        self.seed, self.restarts, self.precision, self.engine = seed, restarts, precision, engine
+        self.threads, self.progress = threads, progress
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Estimator:
+        """Trains on rows X (n, …) and their targets; a data frame's columns are remembered by name."""
+        choices = self._choices() | {"loss": self._loss_for(y)}
+        self.fit_: Fit = fit_choices((X, y), choices, sample_weight=sample_weight, strict=False)
+        self.model_ = self.fit_.model
+        self.n_features_in_ = int(np.shape(X)[1]) if len(np.shape(X)) > 1 else 1
+        if self.model_.feature_names:
+            self.feature_names_in_ = np.array(self.model_.feature_names, dtype=object)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class, or the number, of each row."""
+        check_is_fitted(self)
+        return self.model_.predict(X)
+
+    def set_params(self, **params: Any) -> Estimator:
+        """Sets parameters, also those of the records in them: optimizer__learning_rate=0.01.
+
+        Names are those of `get_params`, in any order; a record is replaced by a changed one, as none can change.
+        """
+        whole = {name: value for name, value in params.items() if "__" not in name}
+        super().set_params(**whole)
+        for name in params.keys() - whole.keys():
+            head, _, rest = name.partition("__")
+            if head not in self.get_params(deep=False):
+                raise ValueError(f"{type(self).__name__} has no parameter {head!r}: {nearest(head, self.get_params())}")
+            holder = getattr(self, head)
+            if head in self._families and isinstance(holder, (str, type)):  # "adam" has settings too
+                holder = as_record(holder, self._families[head])
+            if not isinstance(holder, Record):
+                raise ValueError(f"{name}: {head} is {holder!r}, which has no settings of its own")
+            setattr(self, head, holder.set_params(**{rest: params[name]}))
+        return self
+
+    def _choices(self) -> dict[str, Any]:
+        """The parameters as keywords of `mlp` and `fit`; those of mlp's network are left out beside one that is given."""
+        given = self.get_params(deep=False)
+        dropped = {"network"} if self.network is None else set(DESIGN)
+        return {name: value for name, value in given.items() if name not in dropped}
+
+    def _loss_for(self, y: Any) -> Loss:
+        """The loss; ConfigError for one of the other task."""
+        loss = as_record(self._usual_loss(y) if self.loss is None else self.loss, Loss)
+        if loss.task != self.task:
+            other = "Regressor" if loss.task == "regression" else "Classifier"
+            raise ConfigError(f"loss={self.loss!r} is one of {loss.task}: take fl.{other}, or leave the loss out")
+        return loss
+
+    def _usual_loss(self, y: Any) -> str:
+        """The name of the loss where none is given."""
+        raise TypeError(f"{type(self).__name__} must define _usual_loss(y): take fl.Classifier or fl.Regressor")
+
+
+class Classifier(ClassifierMixin, Estimator):
+    """A network as a scikit-learn classifier: `fl.Classifier(hidden=(16,), optimizer="adam(0.01)").fit(X, y)`."""
+
+    task = "classification"
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Classifier:
+        """Trains on rows X (n, …) with a label each; numbers are labels too."""
+        super().fit(X, y, sample_weight)
+        self.classes_ = np.array(self.model_.classes)
+        return self
+
+    def _usual_loss(self, y: Any) -> str:
+        return "BinaryCrossEntropy" if len(np.unique(as_targets(y))) <= 2 else "CategoricalCrossEntropy"
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each of `classes_`.   -> (n, n_classes)"""
+        check_is_fitted(self)
+        return self.model_.predict_proba(X)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """The scores before the link.   -> (n,) of two classes, else (n, n_classes)"""
+        check_is_fitted(self)
+        return self.model_.scores(X)
+
+
+class Regressor(RegressorMixin, Estimator):
+    """A network as a scikit-learn regressor: `fl.Regressor(hidden=(16,), l2=1e-3).fit(X, y)`."""
+
+    task = "regression"
+
+    def _usual_loss(self, y: Any) -> str:
+        return "SquaredError"
+
+
+__all__ = ["Classifier", "Estimator", "Regressor"]
