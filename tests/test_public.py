@@ -35,6 +35,7 @@ LISTED = {
     *("ModeReport", "compare_modes"),
     *("summary", "to_json", "trace", "value_and_grad", "vjp", "with_leaves"),
     *("Descent", "Move", "Objective", "RateReport", "Solver", "descend", "find_learning_rate"),
+    *("Classifier", "Estimator", "Regressor"),
     *("Comparison", "Search", "collapse", "compare", "mlp", "preset", "presets", "resume", "search"),
     *("from_torch", "to_torch", "torch_state"),
     *("Batches", "batches"),

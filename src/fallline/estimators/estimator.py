@@ -106,7 +106,7 @@ class Estimator(BaseEstimator):
         return self
 
     def _choices(self) -> dict[str, Any]:
-        """The parameters as keywords of `mlp` and `fit`; those of mlp's network are left out beside one that is given."""
+        """The parameters as keywords of `mlp` and `fit`; those of mlp are left out beside a network."""
         given = self.get_params(deep=False)
         dropped = {"network"} if self.network is None else set(DESIGN)
         return {name: value for name, value in given.items() if name not in dropped}

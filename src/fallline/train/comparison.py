@@ -158,8 +158,13 @@ def _cost_text(parts: Parts | None, n_seeds: int) -> str:
 
 
 def _failures(outcomes: Sequence[Outcome]) -> str:
-    failed = [f" {i + 1}: {outcome.failure}." for i, outcome in enumerate(outcomes) if outcome.failure]
-    return f" Without result, row{''.join(failed)}" if failed else ""
+    """What lost its loss, and where."""
+    told = []
+    for i, outcome in enumerate(outcomes):
+        ended = next((fit.reason for fit in outcome.fits if fit.ended == "failed"), "")
+        told += [f" Row {i + 1} has no result: {outcome.failure}."] if outcome.failure else []
+        told += [f" Row {i + 1} ended early: {ended}."] if ended else []
+    return "".join(told)
 
 
 def best_of(losses: Sequence[float | None]) -> int:

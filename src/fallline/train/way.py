@@ -15,12 +15,14 @@ from fallline.engines.engine import get_engine
 from fallline.optim.solver import Solver
 from fallline.train.descent import Descent
 from fallline.train.examples import Examples, row_weights
+from fallline.train.history import History
 from fallline.train.judging import Judging
 from fallline.train.trail import parted
 from fallline.train.trainer import Fit
 from fallline.train.variants import Clock, Outcome, Pair
 
 CLOCKS = ("passes", "steps", "seconds")
+WITH_GRADIENT = ("gradient_evaluations", "hessian_products")  # columns of a solver's history
 MOST_MARKS = 4  # columns of a table
 
 
@@ -88,8 +90,14 @@ def _way_of_fit(fit: Fit, rows: Any, clock: Clock, class_weight: Any) -> Way:
     path = None if fit.path is None else fit.path[: len(epochs)]
     if path is not None and not leaves(fit.model.network, "buffer"):
         losses = _judged(fit, path, rows, class_weight)
-    steps, gradients = (epochs, None) if by_solver else (epochs * clock.steps, epochs)
+    steps, gradients = (epochs, _gradients(fit.history)) if by_solver else (epochs * clock.steps, epochs)
     return Way(fit, losses, path, steps, passes, gradients, clock.seconds[: len(epochs)])
+
+
+def _gradients(history: History) -> np.ndarray | None:
+    """What a solver has asked for with a gradient, or with products of its Hessian, so far."""
+    known = [np.nan_to_num(history[name]) for name in WITH_GRADIENT if name in history]
+    return np.sum(known, axis=0) if known else None
 
 
 def _way_of_descent(descent: Descent) -> Way:
@@ -109,7 +117,8 @@ def _judged(fit: Fit, path: np.ndarray, rows: Pair, class_weight: Any) -> np.nda
     for w in path:
         weights = parted(w, params)
         judged = judging.look(weights)
-        penalty = sum(float(penalty(weights)) for penalty in fit.penalties)
+        with np.errstate(over="ignore"):  # of weights that fly away
+            penalty = sum(float(penalty(weights)) for penalty in fit.penalties)
         losses.append(np.nan if judged is None else judged.loss + penalty)
     return np.array(losses)
 

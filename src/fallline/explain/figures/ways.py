@@ -134,7 +134,7 @@ def _drawn(way: Way, ways: Mapping[str, Way]) -> Drawn:
     """All of the way until it flies far above the start, or far beyond the others."""
     start, least = float(way.losses[0]), min(each.best for each in ways.values())
     flown = np.flatnonzero(~(way.losses <= start + FAR * max(start - least, 1e-9)))
-    path = _path_of(way)
+    path, goes = _path_of(way), "flies away" if flown.size else ""
     if flown.size:
         path = path[: max(int(flown[0]), 2)]
     reach = FARTHER * float(np.median([_distances(_path_of(each)).max() for each in ways.values()]))
@@ -143,8 +143,8 @@ def _drawn(way: Way, ways: Mapping[str, Way]) -> Drawn:
     if reach > 0 and beyond.size:
         i = int(beyond[0])
         share = (reach - gone[i - 1]) / (gone[i] - gone[i - 1])
-        return Drawn(np.vstack([path[:i], path[i - 1] + share * (path[i] - path[i - 1])]), "goes on outside")
-    return Drawn(path, "flies away" if flown.size else "")
+        return Drawn(np.vstack([path[:i], path[i - 1] + share * (path[i] - path[i - 1])]), goes or "goes on outside")
+    return Drawn(path, goes)
 
 
 def _path_of(way: Way) -> np.ndarray:
@@ -246,7 +246,7 @@ def _draw_way(axes: Axes, places: np.ndarray, style: tuple[str, str], size: floa
     at = np.unique(np.searchsorted(gone, np.linspace(0, gone[-1], SIGNS + 1)[1:-1]))
     axes.plot(x[at], y[at], sign, color=color, markersize=4.5, mec="white", mew=0.5, zorder=5)
     face, edge = (color, "black") if whole else ("white", color)
-    axes.plot(x[-1:], y[-1:], sign, mfc=face, mec=edge, mew=1.0, markersize=size, zorder=6)
+    axes.plot(x[-1:], y[-1:], sign, color=color, mfc=face, mec=edge, mew=1.0, markersize=size, zorder=6)
     axes.plot([], [], f"-{sign}", color=color, linewidth=1.2 * LINE, mfc=face, mec=edge, markersize=8, label=label)
 
 
