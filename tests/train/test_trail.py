@@ -87,6 +87,16 @@ def test_epochs_0_is_the_untrained_model_with_one_row():
         fl.fit(mlp(), (X, LABELS), epochs=-1)
 
 
+@pytest.mark.parametrize("method", ["adam(0.05)", "newton", "random(trials=5)"])
+def test_a_printed_fit_tells_where_all_starts_led(method):
+    fit = fl.fit(mlp(), (X, LABELS), optimizer=method, epochs=2, restarts=3)
+    best, worst = min(fit.restarts.columns["train loss"]), max(fit.restarts.columns["train loss"])
+    printed = str(fit)
+    assert printed.startswith(f"{fit.reason}; the weights of epoch {fit.best_epoch} are kept: train loss {best:.4g}")
+    assert f"{best:.6g} at best, {worst:.6g} at worst, a spread of {worst - best:.3g}" in printed
+    assert "\n" not in str(fl.fit(mlp(), (X, LABELS), epochs=1))
+
+
 def test_restarts_are_the_fits_of_the_seeds_and_the_best_is_kept():
     options = {"epochs": 4, "optimizer": fl.Adam(0.05)}
     best = fl.fit(mlp(), (X, LABELS), restarts=4, seed=5, **options)

@@ -61,6 +61,15 @@ class Fit:
     row_weights: np.ndarray | None = field(default=None, repr=False)
     restarts: Listing | None = field(default=None, repr=False)
 
+    def __str__(self) -> str:
+        """Why training ended, what is kept of it, and where all starts led."""
+        kept = next((row for row in self.history if row["epoch"] == self.best_epoch), {})
+        losses = [f"{n.replace('_', ' ')} {kept[n]:.4g}" for n in ("train_loss", "validation_loss") if n in kept]
+        told = (
+            f"{self.reason}; the weights of epoch {self.best_epoch} are kept: {', '.join(losses) or 'no loss is known'}"
+        )
+        return told if self.restarts is None else f"{told}\n\n{self.restarts}"
+
     def save(self, path: str | Path) -> Path:
         """Writes the model file; see `Model.save`."""
         return self.model.save(path)
