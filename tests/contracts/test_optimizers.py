@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fallline.autodiff.functions import value_and_grad
+from fallline.core.errors import ConfigError
 from fallline.core.record import from_json, records_of, to_json
 from fallline.core.spec import spec
 from fallline.graph.check import verify
@@ -15,6 +16,7 @@ from fallline.graph.program import Program
 from fallline.ops.reduce import sum as asum
 from fallline.optim.optimizer import Context, Optimizer
 from fallline.optim.schedules import Exponential
+from fallline.train.descend import descend
 from tests.tolerance import TOL, assert_close
 
 OPTIMIZERS = {n: c for n, c in records_of(Optimizer).items() if c.__module__.startswith("fallline.")}
@@ -85,6 +87,18 @@ def test_json_round_trip(cls):
 def test_it_minimises_a_quadratic(cls):
     values = minimise(quadratic, {"w": np.array([1.0, -1.0])}, cls.sample(), 300)
     assert values[-1] < TOL["fit"] * values[0]
+
+
+@every_optimizer
+def test_a_function_of_ones_own_is_walked_down_by_it(cls):
+    """Where it wants to be judged; a method that ends in several networks says that f has one place."""
+    f = lambda w: (w[0] - 3.0) ** 2 + 0.5 * (w[1] + 1.0) ** 2  # noqa: E731
+    if cls.sample().members:
+        with pytest.raises(ConfigError, match="ends in several networks"):
+            descend(f, [0.0, 0.0], optimizer=cls.sample())
+        return
+    found = descend(f, [0.0, 0.0], optimizer=cls.sample(), steps=120)
+    assert found.lowest < f([0.0, 0.0]) / 4
 
 
 @every_optimizer

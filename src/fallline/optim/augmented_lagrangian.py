@@ -48,7 +48,9 @@ class AugmentedLagrangian(Solver):
 
     def validate(self) -> None:
         if not isinstance(self.inner, LBFGS):
-            raise ConfigError(f"AugmentedLagrangian(inner={self.inner!r}): the inner solver is L-BFGS: give fl.LBFGS(…)")
+            raise ConfigError(
+                f"AugmentedLagrangian(inner={self.inner!r}): the inner solver is L-BFGS: give fl.LBFGS(…)"
+            )
         object.__setattr__(self, "constraints", as_constraints(self.constraints))
 
     def init(self, w: np.ndarray) -> Arrays:

@@ -75,7 +75,9 @@ def _as_constraint(given: Any) -> Constraint:
         return given
     if isinstance(given, Mapping) and set(given) == {"type", "fun"} and given["type"] in SCIPY:
         return {"eq": Equal, "ineq": AtLeast}[given["type"]](given["fun"])
-    raise ConfigError(f"constraints hold {given!r}: give fl.Equal(f), fl.AtLeast(f, 0.0) or fl.AtMost(f, 1.0) in a list")
+    raise ConfigError(
+        f"constraints hold {given!r}: give fl.Equal(f), fl.AtLeast(f, 0.0) or fl.AtMost(f, 1.0) in a list"
+    )
 
 
 class ConstraintSet:

@@ -13,7 +13,9 @@ from fallline.optim.newton_cg import conjugate_gradients
 from fallline.optim.optimizer import Arrays
 from fallline.optim.solver import Move, Objective, Solver, reached, size_of, stuck, symmetric
 
-WHOLE = 200  # weights up to which the matrix is made and solved with; beyond, conjugate gradients need its products only
+WHOLE = (
+    200  # weights up to which the matrix is made and solved with; beyond, conjugate gradients need its products only
+)
 RESIDUAL = 1e-3  # share of the gradient that conjugate gradients leave
 MOST_TRIALS = 30  # of a damping, in one iteration: ν has then grown beyond every number
 LEAST = 1e-15  # damping beside the size of G: below it is none
@@ -68,9 +70,7 @@ class LevenbergMarquardt(Solver):
         return Move(w, value, {**state, "g": g}, {"damping": mu}, stuck(objective, size_of(g)))
 
 
-def _gain(
-    value: float, found: float, g: np.ndarray, new: np.ndarray, p: np.ndarray, mu: float, eps: float
-) -> float:
+def _gain(value: float, found: float, g: np.ndarray, new: np.ndarray, p: np.ndarray, mu: float, eps: float) -> float:
     """ϱ; where the fall is lost in rounding, 1 for a smaller gradient and 0 for a larger one."""
     if not math.isfinite(found):
         return 0.0

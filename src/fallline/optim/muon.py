@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fallline.core.errors import ConfigError
 from fallline.core.record import record, setting
 from fallline.core.select import Where, select
 from fallline.ops.arithmetic import astype, maximum
@@ -53,7 +54,7 @@ class Muon(Optimizer):
             (arXiv:2502.16982), eq. 4
     """
 
-    learning_rate: Rate = setting(1e-3, at_least=0)
+    learning_rate: Rate = setting(5e-3, at_least=0)
     momentum: float = setting(0.95, at_least=0, below=1)
     nesterov: bool = True
     steps: int = setting(5, at_least=1)
@@ -68,10 +69,19 @@ class Muon(Optimizer):
     def validate(self) -> None:
         super().validate()
         object.__setattr__(self, "rest", inner_optimizer(self.rest, "Muon"))
+        if self.rest.members:
+            raise ConfigError(f"Muon(rest={self.rest!r}): an ensemble is of whole networks: write Snapshots(Muon())")
 
     def init(self, params: Mapping[str, Any], buffers: Mapping[str, Any] = NONE) -> Arrays:
         matrices, others = self._parted(params)
         return joined(super().init(matrices), self.rest.init(others, buffers))
+
+    @property
+    def looks_again(self) -> bool:
+        return self.rest.looks_again
+
+    def for_run(self, batches: float, epochs: float) -> Optimizer:
+        return self.replace(rest=self.rest.for_run(batches, epochs))
 
     def update(
         self, params: Any, grads: Any, state: Any, *, lr: Any, t: Any, context: Context = ALONE
@@ -88,8 +98,11 @@ class Muon(Optimizer):
                 new[path] = kept - (rate * self._scale(w.shape)) * orthogonalised(ahead, self.steps)
                 own[f"m:{path}"] = m
         lower = {path: rates[path] * self.rest_factor for path in others}
-        moved, after = self.rest.update(others, grads, Inner(state), lr=lower, t=t, context=context)
+        moved, after = self.rest.update(others, grads, Inner(state), lr=lower, t=t, context=context.among(params))
         return {path: (new if path in new else moved)[path] for path in params}, joined(own, after)
+
+    def evaluated(self, weights: Mapping[str, Any], state: Mapping[str, Any]) -> Arrays:
+        return self.rest.evaluated(weights, Inner(state))
 
     def _parted(self, params: Mapping[str, Any]) -> tuple[Arrays, Arrays]:
         """The matrices that are made orthogonal, and the others."""

@@ -38,6 +38,11 @@ class Context:
             raise ConfigError(f"{asked_by!r} needs the gradient at a second point: pass context=Context(gradient_at=…)")
         return self.gradient_at(params)
 
+    def among(self, params: Mapping[str, Any]) -> Context:
+        """The same for an optimizer that is told of some of these parameters alone: the others stay where they are."""
+        ask = self.gradient_at
+        return self if ask is None else replace(self, gradient_at=lambda some: ask({**params, **some}))
+
     def through(self, change: Callable[[Arrays], Arrays]) -> Context:
         """The same with every gradient changed, as a wrapper changes the one that it was given."""
         ask = self.gradient_at

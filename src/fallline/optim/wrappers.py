@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -248,10 +247,7 @@ class Freeze(Wrapper):
     ) -> tuple[Arrays, Arrays]:
         frozen = self._frozen(params)
         moving = {path: p for path, p in params.items() if path not in frozen}
-        ask = context.gradient_at
-        if ask is not None:  # an optimizer inside names the moving parameters alone
-            context = replace(context, gradient_at=lambda moved: ask({**params, **moved}))
-        moved, new_state = self.optimizer.update(moving, grads, state, lr=lr, t=t, context=context)
+        moved, new_state = self.optimizer.update(moving, grads, state, lr=lr, t=t, context=context.among(params))
         return {path: moved.get(path, p) for path, p in params.items()}, new_state
 
     def _frozen(self, params: Mapping[str, Any]) -> set[str]:

@@ -20,7 +20,7 @@ from fallline.engines.engine import Call, Engine, get_engine
 from fallline.graph.op import OPS, as_value
 from fallline.graph.program import Program
 from fallline.ops.composite import dot
-from fallline.optim.optimizer import Minimizer, Optimizer
+from fallline.optim.optimizer import Context, Minimizer, Optimizer
 from fallline.optim.schedules import Rate
 from fallline.optim.solver import Objective, Solver, as_minimizer
 from fallline.train.trail import joined, parted
@@ -170,14 +170,25 @@ def stages(method: Minimizer, objective: FunctionObjective, steps: int, seed: An
 
 
 def _steps(method: Optimizer, objective: FunctionObjective, steps: int) -> Iterator[Stage]:
+    """The stages show the w by which the method wants to be judged, where that is not the one that it moves."""
+    if method.members:
+        raise ConfigError(f"{method!r} ends in several networks, f in one place: take the optimizer inside it")
+    method = method.for_run(batches=1.0, epochs=steps)
     params = dict(objective.params)
     state = method.init(params)
+
+    def gradient(at: Mapping[str, Any]) -> dict[str, Any]:
+        return parted(objective.gradient(joined(at.values()))[1], objective.params)
+
     for t in itertools.count():
-        w = joined(params.values())
+        shown = method.evaluated(params, state)
+        w = joined(shown.values())
         value, slope = objective.gradient(w)
         yield Stage(w, value, slope)
         rate = method.rate_at(t, steps_per_epoch=1, epochs=steps)
-        params, state = method.update(params, parted(slope, objective.params), state, lr=rate, t=t + 1.0)
+        moved = any(shown[path] is not p for path, p in params.items())
+        grads = gradient(params) if moved else parted(slope, objective.params)
+        params, state = method.update(params, grads, state, lr=rate, t=t + 1.0, context=Context(gradient))
         if objective.bounds is not None:
             params = parted(np.clip(joined(params.values()), *objective.bounds), objective.params)
 

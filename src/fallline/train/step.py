@@ -205,7 +205,7 @@ class Step:
     def _gradient_at(self, buffers: Arrays, key: Any, rows: tuple[Any, Any, Any], params: Arrays) -> Arrays:
         """dJ/dw of the same rows at other parameters, with the same random numbers; the buffers stay as they are."""
         # Nodes of their own: the gradient is to end here, and not to go on into what these parameters were made of.
-        here = {path: OPS["identity"].apply(as_value(p)) for path, p in params.items()}
+        here = {path: OPS["identity"].apply(as_value(params[path])) for path in self.params}
         network = with_leaves(self.network, {**here, **buffers})
         run = Run.of(network, training=True, key=key)
         return gradients_of(batch_cost(network, here, self.loss, self.penalties, self.batch, rows, run).objective, here)
