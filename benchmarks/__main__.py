@@ -1,4 +1,4 @@
-"""python -m benchmarks steps|scaling|compile|first_fit|gradient_free|exactness: one question each; --help lists the options."""
+"""python -m benchmarks QUESTION (steps, scaling, compile, first_fit, gradient_free, exactness); --help lists options."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def main(arrays: str, epochs: str) -> None:
         net = fl.Sequential(
             fl.Dense(64), fl.ReLU(), fl.Dropout(0.3), fl.Dense(32), fl.ReLU(), fl.Dropout(0.3), fl.Dense(1)
         )
-        fit = fl.fit(net, data, optimizer=fl.Adam("one_cycle(0.01)"), epochs=int(epochs), validation=0.2,
+        fit = fl.fit(net, data, optimizer=fl.EMA(fl.Adam("one_cycle(0.01)")), epochs=int(epochs), validation=0.2,
                      metrics="auc", checkpoint=fl.Checkpoint(str(RUN), seconds=0))  # fmt: skip
     fit.save(RUN / "model.safetensors")
     fit.history.to_csv(RUN / "history.csv")

@@ -45,9 +45,9 @@ def halving(step):
 
 
 RUNS = {
-    "dropout, batch norm, one-cycle": {
+    "dropout, batch norm, EMA, one-cycle": {
         "network": net(fl.BatchNorm(), fl.Dropout(0.3)),
-        "optimizer": fl.Adam("one_cycle(0.05)"),
+        "optimizer": fl.EMA(fl.Adam("one_cycle(0.05)"), decay=0.9),
         "validation": 0.3,
         "metrics": "auc",
     },
@@ -69,12 +69,14 @@ RUNS = {
     "all rows in a step, penalties": {"network": net(), "batch_size": "full", "l2": 0.1, "l1": 0.01, "epochs": 4},
     "stopped inside an epoch": {"network": net(), "early_stopping": [9, fl.StepLimit(5)], "validation": 0.3},
     "newton": {"network": fl.Dense(1), "optimizer": "newton", "l2": 0.1, "validation": 0.3},
+    "l-bfgs": {"network": net(), "optimizer": "lbfgs", "l2": 0.1, "validation": 0.3},
+    "cma-es": {"network": fl.Dense(1), "optimizer": "cmaes", "l2": 0.1},
     "random search": {"network": net(fl.BatchNorm()), "optimizer": fl.RandomSearch(trials=3)},
     "restarts": {"network": net(fl.Dropout(0.3)), "restarts": 3, "epochs": 1, "batch_size": 32},
 }
 
 
-QUICK = ("dropout, batch norm, one-cycle", "stopped inside an epoch", "newton", "restarts")
+QUICK = ("dropout, batch norm, EMA, one-cycle", "stopped inside an epoch", "newton", "restarts")
 
 
 def options(name):
@@ -134,7 +136,7 @@ def test_killed_at_any_event(name, tmp_path):
 
 
 def test_killed_again_and_again(tmp_path):
-    call = options("dropout, batch norm, one-cycle")
+    call = options("dropout, batch norm, EMA, one-cycle")
     expected = started(tmp_path / "whole", call)
     assert started(tmp_path / "run", call, killer(2)) is None
     for _ in range(100):
@@ -147,7 +149,7 @@ def test_killed_again_and_again(tmp_path):
 
 
 def test_killed_at_any_change_of_the_disk(tmp_path, monkeypatch):
-    call = options("dropout, batch norm, one-cycle") | {"epochs": 1, "batch_size": 32}
+    call = options("dropout, batch norm, EMA, one-cycle") | {"epochs": 1, "batch_size": 32}
     run, seen = tmp_path / "run", {}
     expected = started(run, call)  # the next run begins in the folder of one that has ended
 
@@ -176,7 +178,7 @@ def files(run):
 
 
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path):
-    call = options("dropout, batch norm, one-cycle")
+    call = options("dropout, batch norm, EMA, one-cycle")
     expected = started(tmp_path / "whole", call)
     started(tmp_path / "run", call, killer(6))
     before, last = sorted((tmp_path / "run" / "checkpoints").glob("0*"))
@@ -197,7 +199,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path):
 
 
 def test_both_damaged_is_the_beginning(tmp_path):
-    call = options("dropout, batch norm, one-cycle")
+    call = options("dropout, batch norm, EMA, one-cycle")
     expected = started(tmp_path / "whole", call)
     started(tmp_path / "run", call, killer(6))
     for path in (tmp_path / "run" / "checkpoints").glob("0*"):
@@ -247,10 +249,10 @@ def test_another_limit_goes_on_where_a_rule_had_stopped(tmp_path):
 
 
 def test_a_rate_that_follows_the_length_cannot_get_another(tmp_path):
-    call = options("dropout, batch norm, one-cycle")
+    call = options("dropout, batch norm, EMA, one-cycle")
     expected = started(tmp_path / "run", call)
     before = files(tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"epochs=9: the learning rate of Adam.* follows the length"):
+    with pytest.raises(ConfigError, match=r"epochs=9: the learning rate of EMA.* follows the length"):
         fl.resume(tmp_path / "run", (X, LABELS), epochs=9)
     with pytest.raises(ConfigError, match="epochs=2: 3 epochs are done already"):
         fl.resume(tmp_path / "run", (X, LABELS), epochs=2)
@@ -259,7 +261,7 @@ def test_a_rate_that_follows_the_length_cannot_get_another(tmp_path):
 
 
 def test_after_ctrl_c_it_goes_on(tmp_path):
-    call = options("dropout, batch norm, one-cycle")
+    call = options("dropout, batch norm, EMA, one-cycle")
     expected = started(tmp_path / "whole", call)
 
     def interrupt(event):
@@ -338,7 +340,7 @@ def test_other_versions_are_told(tmp_path):
 
 @pytest.mark.parametrize("threads", [(1, 2), pytest.param((2, 1), marks=pytest.mark.slow)])
 def test_the_native_engine_goes_on_with_other_threads(threads, tmp_path):
-    call = options("dropout, batch norm, one-cycle") | {"engine": "llvm", "threads": threads[0]}
+    call = options("dropout, batch norm, EMA, one-cycle") | {"engine": "llvm", "threads": threads[0]}
     expected = started(tmp_path / "whole", call)
     started(tmp_path / "run", call, killer(6))
     same(fl.resume(tmp_path / "run", (X, LABELS), threads=threads[1]), expected)

@@ -91,6 +91,15 @@ class Objective(ABC):
             self._last, self._counted = (np.array(w), self.differentiate(w)), False
         return self._last[1]
 
+    def kept(self) -> dict[str, Any]:
+        """The counts, as plain data; `take_up` undoes it."""
+        return {"counts": dict(self.counts), "counted": self._counted}
+
+    def take_up(self, w: np.ndarray, kept: Mapping[str, Any]) -> None:
+        """Goes on at w, at which an onlooker had looked, with the counts that were kept."""
+        self.look(w)
+        self.counts, self._counted = dict(kept["counts"]), kept["counted"]
+
     def smooth(self, w: np.ndarray) -> tuple[float, np.ndarray]:
         """(value, gradient) of J without Σ l1_j |w_j|; it counts like `gradient`."""
         value, g = self.gradient(w)

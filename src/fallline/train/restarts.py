@@ -55,8 +55,9 @@ class Standing:
         best = kept["best"]
         if best is not None:
             best = dict(best)
-            found = dict(zip(leaves(trainer.model.network), best.pop("network"), strict=True))
-            model = replace(trainer.model, network=with_leaves(trainer.model.network, found))
+            network = trainer.way.network
+            found = dict(zip(leaves(network), best.pop("network"), strict=True))
+            model = replace(trainer.model, network=with_leaves(network, found))
             best = Fit(model, History(best.pop("history")), penalties=trainer.penalties, **best)
         return cls(**{**kept, "best": best})
 

@@ -73,10 +73,10 @@ class Solving:
     def kept(self) -> dict[str, Any]:
         """The place as plain data and arrays; `take_up` undoes it."""
         names = ("epoch", "w", "value", "state", "notes", "buffers", "reason")
-        return {**{name: getattr(self, name) for name in names}, "evaluations": self.objective.evaluations}
+        return {**{name: getattr(self, name) for name in names}, "objective": self.objective.kept()}
 
     def take_up(self, kept: dict[str, Any]) -> None:
         """Goes on from a place that was kept."""
-        self.objective.evaluations = kept["evaluations"]
-        for name in kept.keys() - {"evaluations"}:
+        for name in kept.keys() - {"objective"}:
             setattr(self, name, kept[name])
+        self.objective.take_up(self.w, kept["objective"])
