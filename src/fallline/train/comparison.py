@@ -135,13 +135,9 @@ def _way_columns(ways: Sequence[Sequence[Way]], over: str, n_seeds: int) -> dict
     if n_seeds > 1:
         columns["±"] = [float(np.std([way.best for way in each], ddof=1)) if each else None for each in ways]
     columns["steps"] = counts(lambda way: way.steps[-1])
-    columns["functions"] = counts(lambda way: _last(way.functions))
-    columns["gradients"] = counts(lambda way: _last(way.gradients))
+    columns["functions"] = counts(lambda way: way.functions[-1])
+    columns["gradients"] = counts(lambda way: way.gradients[-1])
     return columns
-
-
-def _last(counted: np.ndarray | None) -> float | None:
-    return None if counted is None else float(counted[-1])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -151,7 +147,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _cost_text(parts: Parts | None, n_seeds: int) -> str:
     """What the columns functions and gradients count."""
-    counted = "functions: evaluations of the loss alone, gradients: with its gradient"
+    counted = "functions: evaluations of the loss alone, gradients: with its gradient, and products with its Hessian"
     if parts is not None:
         counted += "; both of all rows, so an epoch of batches is one gradient"
     return counted + (". ±: standard deviation of the best loss over the starts." if n_seeds > 1 else ".")

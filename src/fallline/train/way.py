@@ -12,7 +12,6 @@ from fallline.core.errors import ConfigError
 from fallline.core.registry import nearest
 from fallline.core.tree import leaves
 from fallline.engines.engine import get_engine
-from fallline.optim.solver import Solver
 from fallline.train.descent import Descent
 from fallline.train.examples import Examples, row_weights
 from fallline.train.history import History
@@ -22,7 +21,7 @@ from fallline.train.trainer import Fit
 from fallline.train.variants import Clock, Outcome, Pair
 
 CLOCKS = ("passes", "steps", "seconds")
-WITH_GRADIENT = ("gradient_evaluations", "hessian_products")  # columns of a solver's history
+WITH_GRADIENT = ("gradient_evaluations", "hessian_products")  # of the counts of an Objective
 MOST_MARKS = 4  # columns of a table
 
 
@@ -35,7 +34,7 @@ class Way:
     path       (points, n_weights) the weights, None where they were not kept
     steps      (points,) changes of the weights so far;  seconds  (points,) since the start, None where nobody measured
     passes     (points,) runs through all rows so far, of a function its evaluations: with a gradient or without
-    gradients  (points,) those with a gradient: of all rows at once, or of as many in batches; None where nobody counted
+    gradients  (points,) those with a gradient, of all rows at once or of as many in batches, or with a Hessian product
     """
 
     found: Fit | Descent
@@ -43,13 +42,13 @@ class Way:
     path: np.ndarray | None
     steps: np.ndarray
     passes: np.ndarray
-    gradients: np.ndarray | None = None
+    gradients: np.ndarray
     seconds: np.ndarray | None = None
 
     @property
-    def functions(self) -> np.ndarray | None:
+    def functions(self) -> np.ndarray:
         """(points,) the passes without a gradient so far."""
-        return None if self.gradients is None else self.passes - self.gradients
+        return self.passes - self.gradients
 
     @property
     def best(self) -> float:
@@ -94,17 +93,17 @@ def _way_of_fit(fit: Fit, rows: Any, clock: Clock, class_weight: Any) -> Way:
     return Way(fit, losses, path, steps, passes, gradients, clock.seconds[: len(epochs)])
 
 
-def _gradients(history: History) -> np.ndarray | None:
-    """What a solver has asked for with a gradient, or with products of its Hessian, so far."""
+def _gradients(history: History) -> np.ndarray:
+    """What a solver has asked for so far with a gradient, or as products with the Hessian."""
     known = [np.nan_to_num(history[name]) for name in WITH_GRADIENT if name in history]
-    return np.sum(known, axis=0) if known else None
+    return np.sum([np.zeros(len(history)), *known], axis=0)
 
 
 def _way_of_descent(descent: Descent) -> Way:
     path = descent.path.reshape(len(descent.path), -1)
-    by_solver = isinstance(descent.minimizer, Solver)
-    steps, passes = np.arange(len(path)), descent.evaluations
-    return Way(descent, descent.values, path, steps, passes, None if by_solver else passes)
+    passes = np.sum(list(descent.evaluations.values()), axis=0)
+    gradients = np.sum([descent.evaluations[name] for name in WITH_GRADIENT], axis=0)
+    return Way(descent, descent.values, path, np.arange(len(path)), passes, gradients)
 
 
 def _judged(fit: Fit, path: np.ndarray, rows: Pair, class_weight: Any) -> np.ndarray:
