@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import math
 import pydoc
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fallline as fl
 from fallline.core.errors import ConfigError
+from fallline.core.registry import plain_name
+from fallline.optim.solver import as_minimizer
 from tests.tolerance import TOL, assert_close
 
 RNG = np.random.default_rng(0)
@@ -18,6 +22,7 @@ X = RNG.normal(size=(90, 4))
 INPUTS = np.column_stack([X, np.ones(90)])  # the weights and the bias together, as `path` has them
 NUMBERS = X @ RNG.normal(size=4) + 1 + 0.1 * RNG.normal(size=90)
 STEPS = 1000
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def linear():
@@ -59,6 +64,37 @@ def test_row_099_the_steps_of_training_are_those_of_the_list():
         if k % 6 == 0:
             at.append(w)
     assert_close(taken, np.stack(at))
+
+
+def test_row_100_annealing_of_the_rate_is_a_schedule():
+    """The steps follow the slope all the same: it is the rate that falls."""
+    way = fl.descend(lambda w: (w - 3) ** 2, 0.0, learning_rate=fl.InverseTime(0.2, decay=1.0), steps=4)
+    w, at = 0.0, [0.0]
+    for epoch in range(4):
+        w -= 0.2 / (1 + epoch) * 2 * (w - 3)
+        at.append(w)
+    assert_close(way.path, at)
+
+
+def test_row_100_simulated_annealing_is_another_method_without_any_gradient():
+    """It takes steps uphill on its way, and gives back the best weights that it saw."""
+    annealing = as_minimizer("sa")
+    assert type(annealing) is fl.SimulatedAnnealing
+    assert not annealing.uses_gradient
+    assert not hasattr(annealing, "learning_rate")
+    fit = fl.fit(linear(), (X, NUMBERS), optimizer="sa", epochs=20)
+    assert (np.diff(fit.history["walk_loss"][1:]) > 0).any()
+    assert (np.diff(fit.history["train_loss"]) <= 0).all()
+    assert_close(fit.model.evaluate(X, NUMBERS)["loss"], fit.history["train_loss"][-1])
+
+
+def test_row_100_the_glossary_explains_both():
+    page = (DOCS / "course" / "glossary.md").read_text(encoding="utf-8")
+    words = "Annealing of the learning rate", "Simulated annealing"
+    rate, simulated = (page.split(f"### {word}\n")[1].split("###")[0] for word in words)
+    assert "schedule" in rate
+    assert "another thing" in rate
+    assert "without any gradient" in simulated
 
 
 def test_row_101_the_rate_divided_by_1_plus_decay_times_epoch():
@@ -156,6 +192,32 @@ def test_row_106_the_defaults_of_adam_and_a_guide_to_them():
                        ("eps", "keeps the step finite")):  # fmt: skip
         assert any(name in line and word in line for line in shown.splitlines()), name
     assert "Kingma & Ba 2015" in shown
+
+
+LISTED = {  # all that a course or today's practice asks for
+    "SGD": "sgd(0.1)", "momentum": "momentum(0.05)", "Nesterov": "nesterov(0.05)", "RMSProp": "rmsprop(0.1)",
+    "Adam": "adam(0.1)", "AdamW": "adamw(0.1)", "SGDR": "sgd(cosine_restarts(0.1, period=4))", "Muon": "muon(0.1)",
+    "L-BFGS": "lbfgs", "CMA-ES, with restarts": "cmaes", "gradient descent": "gradient_descent(0.1)",
+    "AdaGrad": "adagrad(0.5)", "NAdam": "nadam(0.1)", "AMSGrad": "amsgrad(0.1)", "RAdam": "radam(0.1)",
+    "Lion": "lion(0.1)", "Optimistic Adam": "optimistic_adam(0.1)", "Lookahead": "lookahead(sgd(0.1))",
+    "snapshot ensembles": "snapshots(sgd(0.1))", "SVRG": "svrg(sgd(0.1))", "FISTA": "fista",
+    "augmented Lagrangian": "augmented_lagrangian", "coordinate descent": "coordinate_descent",
+    "grid search": "grid_search(points=7)", "random search": "random_search",
+    "simulated annealing": "simulated_annealing", "differential evolution": "differential_evolution", "particle swarm": "particle_swarm", "SPSA": "spsa",
+    "schedule-free AdamW": "schedule_free_adamw(0.1)", "SAM": "sam(sgd(0.1))", "Newton-CG": "newton_cg",
+    "Gauss-Newton": "gauss_newton", "Levenberg-Marquardt": "levenberg_marquardt",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LISTED.values(), ids=LISTED)
+def test_row_107_every_optimizer_of_the_list_trains_and_stands_on_the_page(text):
+    """From any start to less than half of the loss, in a dozen epochs of three batches."""
+    two = X[:60, :2]
+    fit = fl.fit(linear(), (two, two @ [1.0, -2.0] + 0.5), optimizer=text, epochs=12, batch_size=20)
+    assert fit.history["train_loss"][-1] < 0.5 * fit.history["train_loss"][0]
+    page, cls = (DOCS / "optimizers.md").read_text(encoding="utf-8"), type(as_minimizer(text))
+    shown = {plain_name(name) for name in re.findall(r"`(\w+)`", page)}
+    assert shown & {plain_name(name) for name in (cls.__name__, *cls.aliases)}
 
 
 def test_row_110_with_a_decaying_rate_stochastic_descent_ends_ten_times_nearer():
