@@ -198,26 +198,6 @@ def test_row_091_the_start_decides_which_minimum_is_found_and_restarts_find_the_
     assert "a spread of 2.44" in best.minima.note  # double(right) - double(left) = 2.4437
 
 
-def test_row_091_noise_and_a_rate_that_falls_lead_out_of_the_shallow_valley():
-    """Of two hundred walks from 2 none crosses the hill by itself; with noise most do, and the falling rate lets them
-    settle."""
-    settled = {}
-    for rate, noise in ((0.02, 0.0), (0.05, 50.0), (fl.Cosine(0.05), 50.0)):
-        optimizer = fl.GradientNoise(fl.SGD(rate), eta=noise, gamma=0.0)
-        ends = fl.descend(lambda w: fl.sum(double(w)), np.full(200, 2.0), optimizer=optimizer, steps=300).path[-1]
-        settled[rate] = np.mean(ends < 0), np.mean(double(ends))
-    (stays, _), (_, restless), (crosses, annealed) = settled.values()
-    assert stays == 0.0
-    assert crosses > 0.7
-    assert annealed < restless - 0.5
-
-
-def test_row_091_simulated_annealing_crosses_the_hill():
-    left, _, _ = turning_points()
-    way = fl.descend(double, 2.0, optimizer="sa", steps=100)
-    assert_close(way.minimum, left, "statistics")
-
-
 def test_row_092_the_four_steps_are_printed_with_numbers(capsys):
     assert "demo" in dir(fl)
     fl.demo.gradient_descent(learning_rate=0.1, seed=3)
