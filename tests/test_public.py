@@ -31,7 +31,7 @@ LISTED = {
     *("hvp", "jacobian", "jvp", "leaves", "load", "map_leaves", "param", "read_table", "record", "setting", "spec"),
     *("links", "losses", "plot_boundary", "plot_descent", "plot_function", "plot_functions", "plot_loss", "plot_slope"),
     *("plot_units",),
-    *("Diagnosis", "PairingWarning", "diagnose", "layer_report"),
+    *("Diagnosis", "PairingWarning", "diagnose", "layer_report", "weight_shares"),
     *("ModeReport", "compare_modes"),
     *("summary", "to_json", "trace", "value_and_grad", "vjp", "with_leaves"),
     *("Descent", "Move", "Objective", "RateReport", "Solver", "descend", "find_learning_rate"),

@@ -42,6 +42,7 @@ _HOMES = {
     "fallline.explain.reports.row": ("explain_row",),
     "fallline.explain.diagnosis.diagnose": ("Diagnosis", "diagnose"),
     "fallline.explain.diagnosis.layers": ("layer_report",),
+    "fallline.explain.diagnosis.shares": ("weight_shares",),
     "fallline.graph.program": ("Program",),
     "fallline.interchange.pytorch": ("from_torch", "to_torch", "torch_state"),
     "fallline.graph.value": ("Value",),

@@ -270,7 +270,7 @@ def test_row_058_a_hidden_sigmoid_is_warned_of_and_strict_false_silences():
 def test_row_059_ten_sigmoid_layers_are_flagged():
     deep = fl.mlp((20,) * 10, activation="sigmoid")
     fit = fl.fit(deep, (X, TWO), epochs=0, strict=False)
-    assert fl.diagnose(fit, X, TWO).names == ["vanishing gradients"]
+    assert fl.diagnose(fit, (X, TWO)).names == ["vanishing gradients"]
 
 
 def test_row_059_with_glorot_and_batch_norm_they_train():
@@ -278,7 +278,7 @@ def test_row_059_with_glorot_and_batch_norm_they_train():
     fit = fl.fit(deep, (X, TWO), epochs=40, optimizer=fl.Adam(0.01))
     assert fit.history["train_loss"][-1] < 0.3 * fit.history["train_loss"][0]
     assert fit.model.evaluate(X, TWO)["accuracy"] > 0.9
-    assert fl.diagnose(fit, X, TWO).names == []
+    assert fl.diagnose(fit, (X, TWO)).names == []
 
 
 def test_row_060_tanh_with_cross_entropy_is_refused_with_the_reason():

@@ -147,10 +147,10 @@ def test_row_089_below_2_over_the_largest_curvature_a_quadratic_falls_at_every_s
     options = {"epochs": 30, "batch_size": "full", "precision": "float64"}
     low = fl.fit(linear(), (inputs, NUMBERS), optimizer=fl.SGD(1.9 / curvature), **options)
     assert (np.diff(low.history["train_loss"])[1:] < 0).all()
-    assert "learning rate too high" not in fl.diagnose(low, inputs, NUMBERS).names
+    assert "learning rate too high" not in fl.diagnose(low, (inputs, NUMBERS)).names
     high = fl.fit(linear(), (inputs, NUMBERS), optimizer=fl.SGD(2.1 / curvature), **options)
     assert high.history["train_loss"][-1] > high.history["train_loss"][0]
-    found = fl.diagnose(high, inputs, NUMBERS)
+    found = fl.diagnose(high, (inputs, NUMBERS))
     assert "learning rate too high" in found.names
     assert "2/L_max" in str(found)
 

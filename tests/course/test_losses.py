@@ -107,11 +107,11 @@ def test_row_025_fit_and_diagnose_warn_of_squared_error_on_a_sigmoid():
     with pytest.warns(PairingWarning, match="next to no gradient where it is most wrong"):
         fl.fit(network, (X, y), loss="mse", epochs=1)
     fit = fl.fit(network, (X, y), loss="mse", epochs=1, strict=False)
-    found = fl.diagnose(fit, X, y)
+    found = fl.diagnose(fit, (X, y))
     assert found.names == ["squared error of a probability"]
     assert "−9.079e−05" in str(found)
     assert "−0.9999546" in str(found)
-    assert found[0].cure == "Leave Sigmoid() out and train with BinaryCrossEntropy."
+    assert found[0].cure == "Leave Sigmoid() out and train with BinaryCrossEntropy"
 
 
 @pytest.mark.parametrize("y", [TWO, TWO == 1, np.where(TWO == 1, "ill", "well"), 2 * TWO - 1], ids=lambda y: y.dtype)

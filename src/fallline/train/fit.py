@@ -15,7 +15,7 @@ from fallline.core.record import as_record
 from fallline.core.registry import nearest
 from fallline.core.spec import Spec
 from fallline.core.tree import map_leaves
-from fallline.data.split import split_rows
+from fallline.data.split import Split, split_rows
 from fallline.data.target import ClassTarget, NumberTarget, infer_array
 from fallline.engines.engine import PRECISIONS, Engine, get_engine
 from fallline.losses.loss import Loss
@@ -139,6 +139,8 @@ def _trained(trainer: Trainer, call: Mapping[str, Any], again: Callable[[int], M
     call  the arguments of `fit` by name, and more;  again  the model of another seed
     """
     starts, told = whole_number("restarts", call["restarts"]), _callables("callbacks", call["callbacks"])
+    share = call["validation"]
+    trainer.sharing = (share, call["seed"]) if share and np.isscalar(share) else None
     asked = {name: call[name] for name in inspect.signature(fit).parameters}
     run = kept_run(call["checkpoint"], asked, trainer.running.name, trainer.train, trainer.validation)
     with run as trainer.checkpoints, Progress(quiet=not call["progress"]) as show:
@@ -330,6 +332,10 @@ def _share(present: Examples, validation: float | None, target: Any, seed: int) 
     """The rows to train on, and the share of them that judges instead (stratified, shuffled)."""
     if not validation:
         return present, None
-    strata = present.y if target.classes else None
-    split = split_rows(len(present), validation=validation, test=0, seed=seed, y=strata)
+    split = shared_rows(present.y, target.classes, validation, seed)
     return drop_absent(present.take(split.train)), present.take(split.validation)
+
+
+def shared_rows(y: np.ndarray, classes: tuple[Any, ...], validation: float, seed: int) -> Split:
+    """Which rows train and which judge: of encoded targets, with the share of each class in both parts."""
+    return split_rows(len(y), validation=validation, test=0, seed=seed, y=y if classes else None)

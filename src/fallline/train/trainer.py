@@ -49,6 +49,8 @@ class Fit:
     path        with keep_path=True the weights of every epoch, (epochs + 1, n_weights) float64, row 0 the untrained
                 ones, each row in the order of `leaves(network, "param")`
     restarts    with restarts=n the losses of all starts, of which this is the best
+    optimizer   what moved the weights
+    sharing     share of the rows that judged, and the seed that chose them; None where there was no such share
     """
 
     model: Model
@@ -60,6 +62,8 @@ class Fit:
     penalties: tuple[Any, ...] = field(default=(), repr=False)
     row_weights: np.ndarray | None = field(default=None, repr=False)
     restarts: Listing | None = field(default=None, repr=False)
+    optimizer: Minimizer | None = field(default=None, repr=False)
+    sharing: tuple[Any, int] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         """Why training ended, what is kept of it, and where all starts led."""
@@ -88,6 +92,7 @@ class Trainer:
     keep_path   whether the Fit gets the weights of every epoch
     checkpoints  where what is left of the run is kept, under the name `part`, and taken up from; None for nowhere
     engine      what computes the steps, with its options; None is the model's engine
+    sharing     how the rows were shared out, for the Fit
     """
 
     model: Model
@@ -107,6 +112,7 @@ class Trainer:
     engine: Engine | None = None
     checkpoints: Checkpoints | None = None
     part: str = "fit"
+    sharing: tuple[Any, int] | None = None
 
     def __post_init__(self) -> None:
         self.metrics = tuple(dict.fromkeys(METRICS[m].name for m in (*self.metrics, *self._watched_metrics())))
@@ -188,7 +194,8 @@ class Trainer:
             warn_user(f"{reason}; the weights of epoch {best} are kept", RuntimeWarning)
         row_weights = None if (self.train.w == 1).all() else self.train.w
         model = replace(self.model, network=with_leaves(self.way.network, weights) if weights else self.model.network)
-        return Fit(model, self.history, reason, best, ended, self.trail.path, self.penalties, row_weights)
+        found = model, self.history, reason, best, ended, self.trail.path, self.penalties, row_weights
+        return Fit(*found, optimizer=self.optimizer, sharing=self.sharing)
 
     def _kept(self) -> dict[str, Any]:
         """All that there is to know of the run now, as plain data and arrays; `_take_up` undoes it."""

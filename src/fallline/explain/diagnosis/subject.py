@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from fallline.core.errors import ConfigError, DataError
 from fallline.core.record import as_record
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves, with_leaves
+from fallline.data.columns import Columns
 from fallline.data.table import Table, read_table
 from fallline.data.target import NumberTarget
 from fallline.graph.program import Program
@@ -20,22 +21,26 @@ from fallline.losses.penalties import L1
 from fallline.nn.layer import Layer
 from fallline.nn.run import Run
 from fallline.ops.random import new_key
-from fallline.train.examples import Examples, as_inputs, as_targets, n_rows, take_rows
-from fallline.train.fit import choose_target
+from fallline.train.examples import Examples, as_inputs, as_targets, column_names, n_rows, take_rows
+from fallline.train.fit import choose_target, shared_rows
 from fallline.train.history import History
-from fallline.train.model import Model, encode_targets
+from fallline.train.model import Model, encode_targets, mean_loss, score_rows
 from fallline.train.objective import TrainingObjective
 from fallline.train.pairing import Pair
 from fallline.train.step import batch_cost, gradients_of
 from fallline.train.trainer import Fit
+
+SAME_LOSS = 1e-3  # relative: float32, summed in another order
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
     """What is looked at. Whatever was not given is None.
 
-    x  the inputs as the network reads them;  y  the targets as the loss takes them
-    fit  with the history of the training, its penalties and its weights of rows
+    x  the inputs as the network reads them;  y  the targets as the loss takes them;  model  of the network, or None
+    fit    with the history of the training, its penalties and its weights of rows
+    names  of the columns of x;  table  what x was made of, where it was one
+    held   numbers of the rows that judged the training, where these are the rows of the fit; the others trained
     """
 
     network: Layer
@@ -43,10 +48,38 @@ class Subject:
     x: Any = None
     y: np.ndarray | None = None
     fit: Fit | None = field(default=None, repr=False)
+    model: Model | None = None
+    names: tuple[str, ...] = ()
+    table: Table | None = None
+    held: np.ndarray | None = None
 
     @property
     def history(self) -> History | None:
         return None if self.fit is None else self.fit.history
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether training has given the weights: those of a model or a fit of at least one epoch."""
+        return self.model is not None and (self.fit is None or len(self.fit.history) > 1)
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        return () if self.model is None else self.model.classes
+
+    @property
+    def engine(self) -> str:
+        return "numpy" if self.model is None else self.model.engine
+
+    @property
+    def fitted(self) -> Columns | None:
+        """How a table becomes arrays."""
+        return None if self.model is None else self.model.columns
+
+    @cached_property
+    def train(self) -> np.ndarray:
+        """Numbers of the rows that trained: all, where nothing else is known."""
+        rows = np.arange(self.rows)
+        return rows if self.held is None else np.setdiff1d(rows, self.held)
 
     @cached_property
     def rows(self) -> int:
@@ -109,13 +142,32 @@ def subject_of(given: Any, X: Any = None, y: Any = None, loss: Any = None, asked
     if loss is not None:
         raise ConfigError(f"loss={loss!r}: a fitted model has its own ({model.loss!r}); leave it out")
     if X is None:
-        return Subject(model.network, model.loss, fit=fit)
+        return Subject(model.network, model.loss, fit=fit, model=model)
     table = read_table(X) if model.columns is not None else X
     if y is None and isinstance(table, Table) and model.target.name in table.names:
         y = table
     x = model.inputs(table)
     targets = None if y is None else encode_targets(model.loss, model.target, y, model.dtype)
-    return Subject(model.network, model.loss, x, _of_the_same_rows(x, targets), fit)
+    targets = _of_the_same_rows(x, targets)
+    made = Subject(model.network, model.loss, x, targets, fit, model)
+    names = model.feature_names or column_names(X)
+    return replace(made, names=names, table=table if isinstance(table, Table) else None, held=_held(fit, x, targets))
+
+
+def _held(fit: Fit | None, x: Any, y: np.ndarray | None) -> np.ndarray | None:
+    """The rows that judged the fit; None where these are not its rows, which their loss would tell."""
+    if fit is None or fit.sharing is None or y is None:
+        return None
+    try:
+        held = shared_rows(y, fit.model.classes, *fit.sharing).validation
+    except DataError:  # fewer rows than the share needs
+        return None
+    if fit.row_weights is not None:
+        return held if len(y) - len(held) == len(fit.row_weights) else None
+    row = next(row for row in fit.history if row["epoch"] == fit.best_epoch)
+    scores = score_rows(fit.model.network, take_rows(x, held), fit.model.engine)
+    loss = mean_loss(fit.model, scores, y[held], np.ones(len(held)))
+    return held if np.isclose(loss, row.get("validation_loss", np.nan), rtol=SAME_LOSS) else None
 
 
 def _of_layer(network: Layer, X: Any, y: Any, loss: Any, asked_by: str) -> Subject:
@@ -126,11 +178,11 @@ def _of_layer(network: Layer, X: Any, y: Any, loss: Any, asked_by: str) -> Subje
         return Subject(network, made)
     floats = [leaf.dtype for leaf in leaves(network).values() if leaf.dtype.kind == "f"]
     dtype = floats[0] if floats else np.dtype("float32")
-    x = as_inputs(X, network, dtype)
+    x, names = as_inputs(X, network, dtype), column_names(X)
     if y is None:
-        return Subject(network, made, x)
+        return Subject(network, made, x, names=names)
     target, made = choose_target(as_targets(y), made)
-    return Subject(network, made, x, _of_the_same_rows(x, encode_targets(made, target, y, dtype)))
+    return Subject(network, made, x, _of_the_same_rows(x, encode_targets(made, target, y, dtype)), names=names)
 
 
 def _of_the_same_rows(x: Any, y: np.ndarray | None) -> np.ndarray | None:
