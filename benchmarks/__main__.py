@@ -1,4 +1,4 @@
-"""python -m benchmarks QUESTION (steps, scaling, compile, first_fit, gradient_free, exactness); --help lists options."""
+"""python -m benchmarks QUESTION (steps, scaling, compile, first_fit, gradient_free, exactness, diagnosis); --help."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ QUESTIONS = {
     "first_fit": "a fresh process from import to a trained model; the command line beside a scikit-learn script",
     "gradient_free": "evaluations until Rastrigin and Rosenbrock are solved without a gradient, beside pycma and SciPy",
     "exactness": "runs that are killed at random moments and resumed, beside one that nobody killed",
+    "diagnosis": "how often fl.diagnose accuses a sound training, and misses a broken one",
 }
 
 
@@ -69,6 +70,8 @@ def _add_options(parser: argparse.ArgumentParser, question: str) -> None:
         parser.add_argument("--runs", type=_words, metavar="train,fit", help="which runs (default both)")
         parser.add_argument("--kills", type=int, metavar="N", help="of each run (default 50)")
         parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments (default 0)")
+    if question == "diagnosis":
+        parser.add_argument("--tables", type=_words, metavar="NAME,NAME…", help="packaged sets, or FILE:TARGET")
     if question in ("first_fit", "exactness"):
         parser.add_argument("--csv", metavar="FILE", help="a table of your own for the command line (with --target)")
         parser.add_argument("--target", metavar="NAME", help="its column to predict, one with two or more classes")

@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "Train a network on a table, beside a linear baseline, and keep it in a folder.",
     "predict": "Write a table's rows with a trained model's predictions.",
     "evaluate": "Measure a trained model on a table whose targets are known.",
+    "diagnose": "Say what is wrong with a trained model or its training, by which numbers, and the cure.",
     "explain": "Show how a trained model comes to its answer for one row.",
     "inspect": "Show what a table or a trained model holds.",
 }

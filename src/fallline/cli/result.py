@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,11 +23,14 @@ from fallline.train.tabular import TableRun
 
 RESULT = "result.json"
 FILES = (FILE_NAME, "history.csv", "curves.png", RESULT)
-CLOCK = ("seconds",)  # what differs from run to run of the same command
+CLOCK = ("seconds", "data")  # what differs from run to run of the same command: how long it took, where its table lay
 
 
-def result_of(run: TableRun) -> dict[str, Any]:
-    """What `--json` prints and result.json holds; a part of no rows, and a metric without a value, are null."""
+def result_of(run: TableRun, data: str = "", findings: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """What `--json` prints and result.json holds; a part of no rows, and a metric without a value, are null.
+
+    data  where the table lies;  findings  of the diagnosis, as plain data
+    """
     prepared, fit = run.prepared, run.fit
     options = to_json(prepared.options)
     return {
@@ -50,6 +53,9 @@ def result_of(run: TableRun) -> dict[str, Any]:
         "parameters": count_parameters(fit.model.network),
         "options": {name: value for name, value in options.items() if name != "type"},
         "notes": list(prepared.table.notes),
+        "findings": list(findings),
+        "ended": fit.ended,
+        "data": data,
         "versions": versions(),
     }
 

@@ -14,11 +14,14 @@ import typer
 from fallline.cli import describe, show
 from fallline.cli.asked import LIMITS, NONE, Asked, begin, checkpoints_at, seconds
 from fallline.cli.curves import PAINTER
+from fallline.cli.findings import one_line_of, told_briefly
 from fallline.cli.flags import Data, Json, Target, reads_table, with_flags
 from fallline.cli.result import FILES, RESULT, RunFolder, result_of
 from fallline.cli.words import in_flags
 from fallline.core.errors import ConfigError
 from fallline.core.record import fields_of
+from fallline.explain.diagnosis.diagnose import findings_of
+from fallline.explain.diagnosis.runs import subject_of_run
 from fallline.train.checkpoint import Checkpoints
 from fallline.train.events import Consumer, Ended, EpochEnded, Event, Started
 from fallline.train.metrics import metric_label
@@ -109,12 +112,14 @@ def _run(
             kept.discard()
         folder.discard()
         raise
-    result = result_of(run)
-    say(["", *describe.metrics_table(run.metrics, run.baseline_metrics, show.screen_width()), *verdict(run)])
+    found = findings_of(subject_of_run(run), brief=True)
+    result = result_of(run, asked.about()["data"], [finding.to_dict() for finding in found])
+    say(["", *describe.metrics_table(run.metrics, run.baseline_metrics, show.screen_width())])
+    say(told_briefly([*map(one_line_of, found), *verdict(run)], show.screen_width()))
     folder.keep(run, result, PAINTER.picture)
     if kept is not None:
         kept.finish()
-    say(closing(folder))
+    say(closing(folder, diagnosed=bool(found)))
     if json:
         show.emit_json(result)
 
@@ -219,12 +224,12 @@ def verdict(run: TableRun) -> list[str]:
     better = ours[name] > theirs[name] if name == "accuracy" else ours[name] < theirs[name]
     if better or not run.prepared.options.hidden:
         return []
-    text = f"By {metric_label(name)} the linear baseline does no worse here: --hidden none trains it"
-    return ["", *show.wrap(text, show.screen_width())]
+    return [f"By {metric_label(name)} the linear baseline does no worse here: --hidden none trains it"]
 
 
-def closing(folder: RunFolder) -> list[str]:
+def closing(folder: RunFolder, *, diagnosed: bool = False) -> list[str]:
     """Where everything lies, and what to do next."""
     kept = f"{'replaced' if folder.replaced else 'kept'} in {folder.path}: {', '.join(FILES)}"
-    following = f"next: fallline predict {shlex.quote(str(folder.path))} DATA"
+    place = shlex.quote(str(folder.path))
+    following = f"next: fallline diagnose {place}" if diagnosed else f"next: fallline predict {place} DATA"
     return ["", *(line for text in (kept, following) for line in show.wrap(text, show.screen_width(), show.INDENT))]

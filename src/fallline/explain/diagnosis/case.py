@@ -13,7 +13,7 @@ from fallline.core.tree import leaves
 from fallline.explain.diagnosis.columns import Column, columns_of
 from fallline.explain.diagnosis.layers import LayerFacts, layer_facts
 from fallline.explain.diagnosis.subject import Subject
-from fallline.explain.diagnosis.yardsticks import Yardsticks, yardsticks_of
+from fallline.explain.diagnosis.yardsticks import Yardsticks, predictions, target_matrix, yardsticks_of
 from fallline.nn.collapse import collapse
 from fallline.nn.dense import Dense
 from fallline.train.objective import TrainingObjective
@@ -22,14 +22,19 @@ from fallline.train.pairing import Remark, remarks
 from fallline.train.response import Response
 
 POWER_STEPS = 100  # of the power iteration; the largest eigenvalue is then known to some digits, which is enough here
+WORSE = 1.25  # times the train loss of a linear model that was trained beside the network
 STUCK = 0.5  # of the outputs, or of the units
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A subject, and what can be computed of it."""
+    """A subject, and what can be computed of it.
+
+    brief  at the end of every training: no gradients and no yardsticks, which cost more than the training may
+    """
 
     subject: Subject
+    brief: bool = False
 
     @cached_property
     def has(self) -> set[str]:
@@ -49,7 +54,7 @@ class Case:
     @cached_property
     def layers(self) -> list[LayerFacts]:
         """What every layer does on the rows."""
-        return layer_facts(self.subject)
+        return layer_facts(self.subject, {} if self.brief else self.subject.gradients)
 
     @cached_property
     def hidden(self) -> list[LayerFacts]:
@@ -79,7 +84,14 @@ class Case:
     @cached_property
     def yardsticks(self) -> Yardsticks | None:
         """How well the rows are predicted, and how well simple methods would."""
-        return yardsticks_of(self.subject)
+        return None if self.brief else yardsticks_of(self.subject)
+
+    @cached_property
+    def predicted(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Targets and predictions of the rows, (n, k); None where they cannot be compared."""
+        target = target_matrix(self.subject)
+        found = None if target is None else predictions(self.subject, target.shape)
+        return None if target is None or found is None else (target, found)
 
     @cached_property
     def failed(self) -> bool:
@@ -93,6 +105,9 @@ class Case:
     @cached_property
     def suffers(self) -> bool:
         """Whether the network, trained, is clearly worse on its own training rows than a linear model would be."""
+        if self.subject.beside is not None:
+            ours, linear = self.subject.beside
+            return self.failed or not ours <= WORSE * linear
         found = self.yardsticks if self.subject.is_trained and self.subject.y is not None else None
         return self.failed or (found is not None and found.trails_linear)
 
@@ -143,6 +158,8 @@ class Case:
 
 def is_step(row: LayerFacts) -> bool:
     """Whether a layer changes its value in steps: its slope is 0 everywhere."""
+    if row.slope is None or row.slope.any():
+        return False
     found = tried(row.layer)
     return found is not None and found.is_step
 

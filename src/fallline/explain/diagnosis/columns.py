@@ -45,13 +45,15 @@ def columns_of(subject: Subject) -> list[Column]:
     """The columns of the table, or of an array with one row of numbers a row; numbers and codes of a tuple."""
     if subject.x is None:
         return []
-    if subject.table is not None and subject.fitted is not None:
+    if subject.table is not None and subject.fitted is not None and subject.beside is None:
         return [_from_table(subject.table, column) for column in subject.fitted.fitted]
     arrays = list(leaves(subject.x).values())
     if any(a.ndim != 2 for a in arrays) or sum(a.shape[1] for a in arrays) > MOST_COLUMNS:
         return []
     values = [a[:, j].astype(np.float64) for a in arrays for j in range(a.shape[1])]
-    names = subject.names if len(subject.names) == len(values) else tuple(f"column {j}" for j in range(len(values)))
+    fitted = subject.fitted
+    given = subject.names if fitted is None else (*fitted.feature_names, *fitted.code_names)
+    names = given if len(given) == len(values) else tuple(f"column {j}" for j in range(len(values)))
     numeric = [a.dtype.kind == "f" for a in arrays for _ in range(a.shape[1])]
     return [Column(n, v, k) for n, v, k in zip(names, values, numeric, strict=True)]
 

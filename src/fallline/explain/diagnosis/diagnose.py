@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,30 +26,31 @@ CHECKS: tuple[Check, ...] = (
     Check("network and loss", ("loss",), network.poor_pairing, brief=False),
     Check("numbers and classes", ("targets",), inputs.numbers_for_classes, ("network and loss",)),
     Check("leaking column", ("targets",), inputs.leaking),
-    Check("value for missing", ("rows",), inputs.sentinel),
-    Check("inputs not scaled", ("rows",), inputs.unscaled, ("value for missing",)),
+    Check("value for missing", ("rows",), inputs.sentinel, brief=False),
+    Check("inputs not scaled", ("rows",), inputs.unscaled, ("value for missing",), brief=False),
     Check("identical units", (), network.identical),
     Check("exploding gradients", ("rows",), network.exploding, (*SIZES, "network and loss"), brief=False),
-    Check("targets not scaled", ("targets",), inputs.targets_unscaled, SIZES[:2] + START),
-    Check(STRONG, ("targets", "history"), capacity.too_strong, SIZES + START),
+    Check("targets not scaled", ("targets",), inputs.targets_unscaled, SIZES[:2] + START, brief=False),
+    Check(STRONG, ("targets", "history"), capacity.too_strong, SIZES + START, brief=False),
     Check(HIGH, ("history",), training.too_fast, (*SIZES, *START, STRONG)),
     Check("dead units", ("rows",), network.dead, (*SIZES, *START, HIGH)),
     Check("saturation", ("rows",), network.saturated, (*SIZES, *START, HIGH)),
-    Check("equals one linear layer", (), network.one_linear_layer),
+    Check("equals one linear layer", (), network.one_linear_layer, brief=False),
     Check("vanishing gradients", ("targets",), network.vanishing, (*SIZES, *START, HIGH, *STUCK), brief=False),
     Check("loss rises", ("history",), training.rises, (*SIZES, *START, HIGH)),
-    Check("nothing to learn", ("targets", "trained"), capacity.nothing_told, (*SIZES, *START, HIGH, *STUCK)),
+    Check("nothing to learn", ("targets", "trained"), capacity.nothing_told, (*SIZES, *START, HIGH, *STUCK),
+          brief=False),
     Check(LOW, ("history",), training.too_slow, (*SIZES, *START, STRONG, HIGH, *STUCK, "nothing to learn")),
     Check("underfit", ("targets", "trained"), capacity.underfit,
-          (*SIZES, *START, HIGH, *STUCK, "equals one linear layer", "loss rises", LOW, STRONG)),
+          (*SIZES, *START, HIGH, *STUCK, "equals one linear layer", "loss rises", LOW, STRONG), brief=False),
     Check("overfit", ("history", "validation"), capacity.overfit, (HIGH, "nothing to learn")),
     Check("class imbalance ignored", ("targets", "trained"), inputs.imbalance,
           (*SIZES, *START, HIGH, *STUCK, LOW, "underfit", STRONG)),
     Check("no gain over a linear model", ("targets", "trained", "held"), capacity.no_gain,
-          (*SIZES, *START, HIGH, *STUCK, LOW, "nothing to learn", "overfit", "underfit", "equals one linear layer",
-           STRONG, "loss rises")),
-    Check("copied rows", ("targets",), inputs.copied_rows),
-    Check("duplicated column", ("rows",), inputs.duplicated),
+          ("leaking column", *SIZES, *START, HIGH, *STUCK, LOW, "nothing to learn", "overfit", "underfit",
+           "equals one linear layer", STRONG, "loss rises"), brief=False),
+    Check("copied rows", ("targets",), inputs.copied_rows, brief=False),
+    Check("duplicated column", ("rows",), inputs.duplicated, brief=False),
     Check("one input dominates", ("trained",), network.dominating, ("leaking column", *SIZES, *START, HIGH)),
 )  # fmt: skip
 NEEDS = {  # what to pass so that a check can look
@@ -69,12 +70,14 @@ class Diagnosis(Report):
 
     diagnosis[0], diagnosis["overfit"]  a finding;  names  of all of them
     about    the losses and their gap;  unseen  the checks that had nothing to look at, with what they need
+    call     how the change of a finding is written
     """
 
     findings: tuple[Finding, ...]
     about: Facts
     unseen: dict[str, str]
     checked: int
+    call: Callable[[Finding], str] = field(default=lambda finding: finding.call, repr=False)
 
     def __len__(self) -> int:
         return len(self.findings)
@@ -119,7 +122,8 @@ class Diagnosis(Report):
 
     def _advice(self, finding: Finding) -> list[str]:
         told = [f"Likely cause: {finding.cause}."] if finding.cause else []
-        told.append(f"Cure: {finding.cure}." + (f" {finding.call}" if finding.call else ""))
+        call = self.call(finding)
+        told.append(f"Cure: {finding.cure}." + (f" {call}" if call else ""))
         told += [f"This explains: {', '.join(finding.explains)}."] if finding.explains else []
         return told
 
@@ -145,7 +149,7 @@ def diagnose(model: Any, data: Any = None, loss: Any = None) -> Diagnosis:
 
 def findings_of(subject: Subject, *, brief: bool = False) -> Diagnosis:
     """What the checks find.   brief: only those that are cheap enough to end every training with"""
-    case = Case(subject)
+    case = Case(subject, brief)
     checks = [check for check in CHECKS if check.brief or not brief]
     lacking = {check.name: [need for need in check.needs if need not in case.has] for check in checks}
     made = [check for check in checks if not lacking[check.name]]

@@ -286,12 +286,14 @@ def copied_rows(case: Case) -> Finding | None:
 
 def imbalance(case: Case) -> Finding | None:
     """A rare class that the network could tell from the others and never calls."""
-    found, subject = case.yardsticks, case.subject
-    if found is None or subject.loss is None or subject.loss.task != "classification" or not subject.loss.probabilistic:
+    subject = case.subject
+    if subject.loss is None or subject.loss.task != "classification" or not subject.loss.probabilistic:
         return None
     if not subject.is_trained or (subject.fit is not None and subject.fit.row_weights is not None):
         return None
-    T, P = found.target, found.found
+    if case.predicted is None:
+        return None
+    T, P = case.predicted
     if T.shape[1] == 1:
         T, P = np.hstack([1 - T, T]), np.hstack([1 - P, P])
     shares, called = T.mean(axis=0), P.argmax(axis=1)

@@ -64,7 +64,7 @@ def layer_report(model: Any, X: Any, y: Any = None, loss: Any = None) -> Listing
     subject = subject_of(model, X, y, loss, asked_by="layer_report")
     if subject.x is None:
         raise ConfigError("layer_report needs rows: layer_report(model, X), or layer_report(model, X, y)")
-    return listing(layer_facts(subject), subject.rows, with_gradient=bool(subject.gradients))
+    return listing(layer_facts(subject, subject.gradients), subject.rows, with_gradient=bool(subject.gradients))
 
 
 def listing(rows: Sequence[LayerFacts], n: int, *, with_gradient: bool) -> Listing:
@@ -84,10 +84,10 @@ def listing(rows: Sequence[LayerFacts], n: int, *, with_gradient: bool) -> Listi
     return Listing(f"Layers on {n} row{'s' * (n != 1)}", columns, [""] * len(rows), note, digits=DIGITS)
 
 
-def layer_facts(subject: Subject) -> list[LayerFacts]:
-    """The facts of every innermost layer, once for each call."""
+def layer_facts(subject: Subject, gradients: dict[str, np.ndarray]) -> list[LayerFacts]:
+    """The facts of every innermost layer, once for each call.   gradients: dJ/dw by path, as far as they are known"""
     with np.errstate(all="ignore"):  # weights that have grown beyond all bounds are a finding, not a warning
-        return [_facts(call, subject.gradients) for call in layer_calls(subject.network, subject.x)]
+        return [_facts(call, gradients) for call in layer_calls(subject.network, subject.x)]
 
 
 def _facts(call: Call, gradients: dict[str, np.ndarray]) -> LayerFacts:

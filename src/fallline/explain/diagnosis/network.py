@@ -93,14 +93,14 @@ def dead(case: Case) -> Finding | None:
 def vanishing(case: Case) -> Finding | None:
     """Gradients that get lost on the way back: those of the first weights are far smaller than those of the last."""
     rows, sizes = _gradients(case)
-    if len(rows) < FEWEST_LAYERS or not max(sizes) > 0 or not np.isfinite(sizes).all():
+    if len(rows) < FEWEST_LAYERS or not max(sizes[:-1]) > 0 or not np.isfinite(sizes).all():
         return None
-    share = sizes[0] / max(sizes)
+    share = sizes[0] / max(sizes[:-1])  # the last layer's is as large as the error, however small its weights begin
     if share >= (VANISHED_AND_FAILED if case.suffers else VANISHED):
         return None
     verdict = (
         f"The gradient vanishes on its way back: that of a weight of {rows[0].path} is {number_text(share, 2)} of the "
-        "largest, so the first layers hardly learn"
+        "largest hidden one, so the first layers hardly learn"
     )
     cure = (
         "Use ReLU or Tanh in the hidden layers; or keep the activation and put BatchNorm in front of each "

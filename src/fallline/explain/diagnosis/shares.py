@@ -29,7 +29,7 @@ def weight_shares(model: Any, X: Any = None) -> Listing:
     if not shares:
         raise ConfigError("weight_shares needs a network whose first weights read a row of numbers")
     marks = ["dominates" if share > DOMINATES else "" for share in shares.values()]
-    columns: dict[str, list[Any]] = {"input": list(shares), "share of the norm": list(shares.values()), "": marks}
+    columns: dict[str, list[Any]] = {"input": list(shares), "share of the norm": list(shares.values()), "marked": marks}
     note = (
         f"share: ‖W_j‖ / ‖W‖ of the first weights; the squares of the shares add up to 1. Marked above {DOMINATES:.0%}."
     )

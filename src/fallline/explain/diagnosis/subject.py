@@ -41,6 +41,7 @@ class Subject:
     fit    with the history of the training, its penalties and its weights of rows
     names  of the columns of x;  table  what x was made of, where it was one
     held   numbers of the rows that judged the training, where these are the rows of the fit; the others trained
+    beside  train losses of the network and of a linear model that was trained beside it
     """
 
     network: Layer
@@ -52,6 +53,7 @@ class Subject:
     names: tuple[str, ...] = ()
     table: Table | None = None
     held: np.ndarray | None = None
+    beside: tuple[float, float] | None = None
 
     @property
     def history(self) -> History | None:
@@ -68,7 +70,7 @@ class Subject:
 
     @property
     def engine(self) -> str:
-        return "numpy" if self.model is None else self.model.engine
+        return "numpy" if self.model is None or self.beside is not None else self.model.engine
 
     @property
     def fitted(self) -> Columns | None:
@@ -154,6 +156,14 @@ def subject_of(given: Any, X: Any = None, y: Any = None, loss: Any = None, asked
     return replace(made, names=names, table=table if isinstance(table, Table) else None, held=_held(fit, x, targets))
 
 
+def of_parts(fit: Fit, table: Table, examples: Examples, train: np.ndarray, held: np.ndarray) -> Subject:
+    """The subject of a table of which some rows trained and others judged."""
+    rows = np.concatenate([train, held])
+    part, model = examples.take(rows), fit.model
+    judged = np.arange(len(train), len(rows)) if len(held) else None
+    return Subject(model.network, model.loss, part.x, part.y, fit, model, table=table.take(rows), held=judged)
+
+
 def _held(fit: Fit | None, x: Any, y: np.ndarray | None) -> np.ndarray | None:
     """The rows that judged the fit; None where these are not its rows, which their loss would tell."""
     if fit is None or fit.sharing is None or y is None:
@@ -191,4 +201,4 @@ def _of_the_same_rows(x: Any, y: np.ndarray | None) -> np.ndarray | None:
     return y
 
 
-__all__ = ["Subject", "subject_of"]
+__all__ = ["Subject", "of_parts", "subject_of"]

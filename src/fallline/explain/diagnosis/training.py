@@ -13,6 +13,7 @@ from fallline.train.history import LARGE_RISE, History
 
 WORSE = 1.2  # times the untrained loss: training has made the network clearly worse than it was
 BOUNCES = 0.1  # of all that was gained: the median move from one epoch to the next, of a loss that jumps up and down
+JUMP = 0.05  # of the untrained loss: smaller moves are the noise of batches and dropout, and do no harm
 TURNS = 0.4  # of the moves go the other way than the one before
 FEWEST_EPOCHS = 6  # for a loss that jumps to be no accident
 STILL = 0.2  # of the fall so far is still to come: the run ended too early
@@ -109,7 +110,8 @@ def _bounce(losses: np.ndarray) -> float:
     turns = int((moves[1:] * moves[:-1] < 0).sum())
     if len(losses) <= FEWEST_EPOCHS or turns < TURNS * (len(moves) - 1) or gained <= 0:
         return 0.0
-    return float(np.median(np.abs(moves))) / gained  # one spike is none
+    move = float(np.median(np.abs(moves)))  # of one spike it is none
+    return move / gained if move > JUMP * abs(losses[0]) else 0.0
 
 
 def _thrown(case: Case, losses: np.ndarray) -> bool:
@@ -150,9 +152,7 @@ def too_slow(case: Case) -> Finding | None:
     assert history is not None
     if fit.ended != "epochs" or isinstance(fit.optimizer, Solver):
         return None
-    left = still_falls(history["train_loss"])
-    if "validation" in case.has:
-        left = min(left, still_falls(history["validation_loss"]))
+    left = still_falls(history["validation_loss" if "validation" in case.has else "train_loss"])
     if left <= STILL or (left <= MOST and case.behind is not None):
         return None
     losses, epochs, straight = history["train_loss"], int(history[-1]["epoch"]), _straight(history)

@@ -177,7 +177,7 @@ def yardsticks_of(subject: Subject) -> Yardsticks | None:
         return None
     train = sample(subject.train, MOST_ROWS)
     with np.errstate(all="ignore"):
-        found = _predictions(subject, target.shape)
+        found = predictions(subject, target.shape)
         if found is None:
             return None
         X = (X - X[train].mean(axis=0)) / np.maximum(X[train].std(axis=0), 1e-9 * (1 + np.abs(X[train]).max(axis=0)))
@@ -219,7 +219,8 @@ def input_matrix(x: Any) -> np.ndarray | None:
     return np.concatenate(blocks, axis=1) if blocks else None
 
 
-def _predictions(subject: Subject, shape: tuple[int, ...]) -> np.ndarray | None:
+def predictions(subject: Subject, shape: tuple[int, ...]) -> np.ndarray | None:
+    """What the network predicts, as targets of this shape are written: probabilities, decisions or numbers."""
     loss = subject.loss
     assert loss is not None
     scores = score_rows(subject.network, subject.x, subject.engine).astype(np.float64)
@@ -241,4 +242,4 @@ def _aims_at_the_mean(loss: Loss) -> bool:
     return bool(np.isclose(sides[0], sides[1]))
 
 
-__all__ = ["CLEAR", "SURE", "Yardsticks", "sample", "target_matrix", "yardsticks_of"]
+__all__ = ["CLEAR", "SURE", "Yardsticks", "predictions", "sample", "target_matrix", "yardsticks_of"]
