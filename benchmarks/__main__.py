@@ -1,4 +1,4 @@
-"""python -m benchmarks QUESTION (steps, scaling, compile, first_fit, gradient_free, exactness, diagnosis); --help."""
+"""python -m benchmarks QUESTION (steps, scaling, compile, first_fit, whole_problem …); --help lists them and options."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ QUESTIONS = {
     "steps": "time of one training step, beside the peers that are installed",
     "scaling": "cost per unit of work against rows, width, depth, batch and threads",
     "compile": "time until the first step: cold, from the disk cache, in the process",
+    "whole_problem": "time and gradients until the optimum of linear models, beside other libraries' L-BFGS",
     "first_fit": "a fresh process from import to a trained model; the command line beside a scikit-learn script",
     "gradient_free": "evaluations until Rastrigin and Rosenbrock are solved without a gradient, beside pycma and SciPy",
     "exactness": "runs that are killed at random moments and resumed, beside one that nobody killed",
@@ -54,7 +55,7 @@ def _add_options(parser: argparse.ArgumentParser, question: str) -> None:
     if question in ("steps", "scaling", "compile"):
         precisions = ", ".join(PRECISIONS)
         parser.add_argument("--precision", type=_precisions, default="float32", metavar="NAME,NAME…", help=precisions)
-    if question in ("steps", "first_fit", "gradient_free"):
+    if question in ("steps", "first_fit", "gradient_free", "whole_problem"):
         parser.add_argument("--peers", type=_words, metavar="NAME,NAME…", help="default all; none for none")
     if question == "steps":
         of_calls = "of ours and of jax: after each call Python may look (default 1)"

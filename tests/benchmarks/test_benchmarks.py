@@ -101,10 +101,19 @@ def test_first_fit_times_whole_processes(answer):
     assert "whole processes" in told
 
 
+def test_whole_problem_reaches_the_optimum_beside_its_peers(answer):
+    entries, told = answer("whole_problem", "--peers", "sklearn,scipy")
+    assert [set(e["seconds"]) for e in entries] == [{"fallline", "sklearn"}] * 2 + [{"fallline", "scipy"}] * 2
+    for entry in entries:
+        assert all(-1e-9 <= error <= 1e-6 for error in entry["error"].values())
+        assert all(n > k for n, k in zip(entry["evaluations"].values(), entry["iterations"].values(), strict=True))
+    assert "within 1e-06 of the optimum" in told
+
+
 @pytest.mark.parametrize(
     "words",
     [("steps", "--workloads", "hart"), ("steps", "--peers", "trch"), ("scaling", "--sweeps", "hight"),
-     ("first_fit", "--target", "AHD"), ("steps", "--threads", "1000")],
+     ("whole_problem", "--peers", "skl"), ("first_fit", "--target", "AHD"), ("steps", "--threads", "1000")],
 )  # fmt: skip
 def test_what_is_unknown_is_refused_before_anything_runs(words):
     with pytest.raises(SystemExit):

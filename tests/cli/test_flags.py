@@ -38,7 +38,7 @@ def test_every_field_is_a_flag_with_its_default(call: Call) -> None:
     for field in dataclasses.fields(TableOptions):
         assert f"--{field.name.replace('_', '-')} " in page
     assert "(default 64,32)" in page
-    assert "(default 0.1)" in page
+    assert "(default 0.2)" in page
 
 
 @pytest.mark.parametrize(

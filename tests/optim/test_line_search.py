@@ -1,4 +1,4 @@
-"""The line search: the strong Wolfe conditions, on functions that make it hard, and what it does where there is no end."""
+"""The line search: the strong Wolfe conditions, on functions that make it hard, and where there is no end."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_first_step_that_is_good_enough_costs_one_look():
 def test_a_parabola_needs_two_looks():
     for first in (0.3, 5.0, 1000.0):
         found, line = searched(lambda a: (a - 1) ** 2, lambda a: 2 * (a - 1), first, c2=0.01)
-        assert_close(found.a, 1.0, "step")
+        assert_close(found.a, 1.0, "fit")  # of ψ, which is tilted by c1, it is the minimum
         assert line.evaluations == 2
 
 

@@ -11,7 +11,7 @@ from fallline.core.record import record, setting
 from fallline.optim.constraints import ConstraintSet, as_constraints
 from fallline.optim.lbfgs import LBFGS
 from fallline.optim.optimizer import Arrays
-from fallline.optim.projection import projected_gradient
+from fallline.optim.projection import residual
 from fallline.optim.solver import Move, Objective, Solver, size_of
 
 SHRINK = 0.25  # share of the violation before, to which it must fall, or rho rises
@@ -70,7 +70,7 @@ class AugmentedLagrangian(Solver):
         c = constraints.values(objective.tree(w))
         violation = constraints.violation(c)
         multipliers = lagrangian.moved(c)
-        optimality = size_of(projected_gradient(w, lagrangian.gradient(w)[1], objective.bounds))
+        optimality = size_of(residual(w, lagrangian.smooth(w)[1], objective.l1, objective.bounds))
         notes = {"optimality": optimality, "violation": violation, "rho": rho, "inner": inner}
         done = ""
         if violation <= self.tolerance and settled and force <= self.tolerance:

@@ -24,7 +24,7 @@ EXACT = 1e-3  # a slope of this share of the first one is that of a minimum, as 
 class CoordinateDescent(Solver):
     """For j = 1 … n, again and again:  w_j <- argmin over w_j of J,  the other weights as they are
 
-    by Newton's steps along the axis,  w_j <- S(w_j - g_j / H_jj, l1_j / H_jj),  S(v, s) = sign(v) max(|v| - s, 0),  each
+    by Newton's steps along the axis,  w_j <- S(w_j - g_j / H_jj, l1_j / H_jj),  S(v, s) = sign(v) max(|v| - s, 0),
     halved until J does not rise. Of a quadratic the first step is exact, with an L1 penalty too, and weights become 0
     exactly. An iteration is one sweep over all weights; each costs a gradient and a product with the Hessian at least,
     so it is a method for few weights.

@@ -10,7 +10,7 @@ from fallline.core.errors import ConfigError
 from fallline.core.record import record, setting
 from fallline.optim.line_search import Point, strong_wolfe
 from fallline.optim.optimizer import Arrays
-from fallline.optim.projection import free_weights, projected_gradient, projected_step
+from fallline.optim.projection import free_weights, projected_step, residual, steepest
 from fallline.optim.solver import Move, Objective, Solver, endless, reached, size_of, stuck
 
 CURVED = 1e-12  # sᵀy beyond this share of yᵀy: a pair that curves less would make steps of any length
@@ -24,12 +24,14 @@ class LBFGS(Solver):
         q <- (sᵀy / yᵀy of the newest pair) q;  for each, oldest first:  q <- q + (α - yᵀq / sᵀy) s;  p = -q
 
     a satisfies the strong Wolfe conditions, so that sᵀy > 0; most often it is 1, and an iteration costs one gradient.
-    Between bounds, weights that lie at one and would leave it stand still, and steps end where they meet one.
+    Between bounds, weights that lie at one and would leave it stand still, and steps end where they meet one; with an
+    L1 penalty steps end where a weight would change its sign, at 0 (OWL-QN).
     m          pairs that are kept
     c1, c2     shares of the slope in the first and the second Wolfe condition
     tolerance  the run ends when the norm of the gradient falls to this
     notes      "step", the a that was taken
-    source     Nocedal 1980; Liu & Nocedal 1989; Nocedal & Wright 2006, algorithms 7.4 and 7.5; bounds: Bertsekas 1982
+    source     Nocedal 1980; Liu & Nocedal 1989; Nocedal & Wright 2006, algorithms 7.4 and 7.5; bounds: Bertsekas 1982;
+               L1: Andrew & Gao 2007
     """
 
     m: int = setting(10, at_least=1)
@@ -49,8 +51,8 @@ class LBFGS(Solver):
     def iterate(
         self, objective: Objective, w: np.ndarray, value: float, state: Arrays, rng: np.random.Generator
     ) -> Move:
-        g = state["g"] if len(state["g"]) else objective.gradient(w)[1]
-        size = size_of(projected_gradient(w, g, objective.bounds))
+        g = state["g"] if len(state["g"]) else objective.smooth(w)[1]
+        size = size_of(residual(w, g, objective.l1, objective.bounds))
         if done := reached(size, self.tolerance):
             return Move(w, value, {**state, "g": g}, done=done)
         found = self._step(objective, w, value, g, state)
@@ -59,24 +61,27 @@ class LBFGS(Solver):
             found = self._step(objective, w, value, g, state)
         if found is None:
             return Move(w, value, {**state, "g": g}, done=stuck(objective, size))
-        done = reached(size_of(projected_gradient(found.w, found.g, objective.bounds)), self.tolerance)
+        done = reached(size_of(residual(found.w, found.g, objective.l1, objective.bounds)), self.tolerance)
         done = endless(found.value) if found.endless else done
         return Move(found.w, found.value, self._kept(state, w, g, found), {"step": found.a}, done)
 
     def _step(self, objective: Objective, w: np.ndarray, value: float, g: np.ndarray, state: Arrays) -> Point | None:
         """The point at the end of this iteration's step; None where no step lowers J."""
         s, y = state["s"], state["y"]
-        if objective.bounds is None:
+        kinked = bool(np.any(objective.l1))
+        if objective.bounds is None and not kinked:
             p = -inverse_product(g, s, y)
             first = 1.0 if len(s) else min(1.0, 1 / size_of(g))
             return strong_wolfe(objective, w, value, g, p, first=first, c1=self.c1, c2=self.c2)
-        free = free_weights(w, g, objective.bounds)
-        slope = np.where(free, g, 0.0)
+        slope = steepest(w, g, objective.l1) if kinked else g
+        free = free_weights(w, slope, objective.bounds) & (slope != 0)
+        slope = np.where(free, slope, 0.0)
         p = -np.where(free, inverse_product(slope, s * free, y * free), 0.0)
+        p = np.where(p * slope < 0, p, 0.0) if kinked else p
         first = 1.0 if len(s) else min(1.0, 1 / size_of(slope))
-        if g @ p >= 0:
+        if slope @ p >= 0:
             p = -slope
-        return projected_step(objective, w, value, g, p, first=first, c1=self.c1)
+        return projected_step(objective, w, value, slope if kinked else g, p, first=first, c1=self.c1)
 
     def _kept(self, state: Arrays, w: np.ndarray, g: np.ndarray, found: Point) -> Arrays:
         """The state with one pair more, and without the oldest where there are too many."""

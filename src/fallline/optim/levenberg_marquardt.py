@@ -26,9 +26,9 @@ class LevenbergMarquardt(Solver):
     """w <- w + p,  (G + μ I) p = -g,  G = Jᵀ H_L J of all rows
 
     J is the Jacobian of the scores and H_L the loss's Hessian in them: with the squared error G is 2 JᵀJ / n, and for
-    every loss that is convex in the scores it is never negative, where the whole Hessian may be. μ = 0 is Gauss-Newton's
-    step, a large μ a short one down the slope. With ϱ = (J(w) - J(w + p)) / (½ pᵀ(μ p - g)), the fall over the one that
-    was promised,
+    every loss that is convex in the scores it is never negative, where the whole Hessian may be. μ = 0 is the step of
+    Gauss and Newton, a large μ a short one down the slope. With ϱ = (J(w) - J(w + p)) / (½ pᵀ(μ p - g)), the fall over
+    the one that was promised,
 
         ϱ > 0:  the step is taken,  μ <- μ max(1/3, 1 - (2ϱ - 1)³),  ν <- 2;   else:  μ <- ν μ,  ν <- 2ν,  once more
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from fallline.core.errors import ConfigError
 from fallline.core.record import record, setting
-from fallline.optim.optimizer import Arrays
 from fallline.optim.line_search import halved
+from fallline.optim.optimizer import Arrays
 from fallline.optim.solver import Move, Objective, Solver, reached, size_of, stuck
 
 MOST_WEIGHTS = 2000  # a Hessian of 2000² takes 32 MB and 2000 products; each doubling four times that
@@ -35,7 +35,8 @@ class Newton(Solver):
         if len(w) > MOST_WEIGHTS:
             raise ConfigError(
                 f"Newton needs the second derivatives of all pairs of weights: {len(w):,} weights make "
-                f"{len(w) ** 2:,}; take fewer than {MOST_WEIGHTS:,} weights, or an optimizer that needs none of them (lbfgs, newton_cg)"
+                f"{len(w) ** 2:,}; take fewer than {MOST_WEIGHTS:,} weights, or an optimizer that needs none of them "
+                "(lbfgs, newton_cg)"
             )
         return {"damping": np.zeros(())}
 

@@ -24,18 +24,25 @@ def proximal(v: np.ndarray, strength: np.ndarray | float, bounds: Bounds | None)
 
 def residual(w: np.ndarray, g: np.ndarray, l1: np.ndarray | float, bounds: Bounds | None) -> np.ndarray:
     """w - prox(w - g), g the gradient without Σ l1 |w|: 0 at a minimum, and g where there are neither l1 nor bounds."""
+    if bounds is None and not np.any(l1):
+        return g
     return w - proximal(w - g, l1, bounds)
 
 
-def projected_gradient(w: np.ndarray, g: np.ndarray, bounds: Bounds | None) -> np.ndarray:
-    """w - P(w - g): g itself without bounds, and 0 at a minimum between them."""
-    return g if bounds is None else w - np.clip(w - g, *bounds)
-
-
-def free_weights(w: np.ndarray, g: np.ndarray, bounds: Bounds) -> np.ndarray:
+def free_weights(w: np.ndarray, g: np.ndarray, bounds: Bounds | None) -> np.ndarray:
     """Which weights do not lie at a bound that the slope would push them through.   -> (n_weights,) of bool"""
+    if bounds is None:
+        return np.ones(len(w), bool)
     low, high = bounds
     return ~(((w <= low) & (g > 0)) | ((w >= high) & (g < 0)))
+
+
+def steepest(w: np.ndarray, g: np.ndarray, l1: np.ndarray | float) -> np.ndarray:
+    """The slope of J = F + Σ l1_j |w_j| on the side of w_j where it falls, g that of F; 0 where it falls on neither.
+
+    source  Andrew & Gao 2007, eq. 4 (pseudo-gradient)
+    """
+    return np.where(w != 0, g + l1 * np.sign(w), np.sign(g) * np.maximum(np.abs(g) - l1, 0.0))
 
 
 def projected_step(
@@ -43,19 +50,26 @@ def projected_step(
 ) -> Point | None:
     """The first of ever shorter steps a with  J(P(w + a p)) <= J(w) + c1 g · (P(w + a p) - w);  None if none is found.
 
-    source  Bertsekas 1982, "Projected Newton methods", eq. 14
+    The gradient of the point that is found is that of the smooth part of J.
+    With an L1 penalty g is the `steepest` slope, and P also makes 0 of every weight that would change its sign.
+    source  Bertsekas 1982, "Projected Newton methods", eq. 14; L1: Andrew & Gao 2007
     """
-    assert objective.bounds is not None
+    side, kinked = np.where(w != 0, np.sign(w), -np.sign(g)), np.broadcast_to(objective.l1, w.shape) > 0
+
+    def projected(v: np.ndarray) -> np.ndarray:
+        kept = np.where(kinked & (np.sign(v) != side), 0.0, v)
+        return kept if objective.bounds is None else np.clip(kept, *objective.bounds)
+
     a, noise = first, NOISE * objective.eps * (1 + abs(value))
     for _ in range(MOST_LOOKS):
-        there = np.clip(w + a * p, *objective.bounds)
+        there = projected(w + a * p)
         found, slopes = objective.gradient(there)
         fall = float(g @ (there - w))
         if fall < 0 and (found <= value + c1 * fall if -fall > noise else found <= value):
-            return Point(a, found, fall / a, there, slopes)
+            return Point(a, found, fall / a, there, slopes - objective.l1 * np.sign(there))
         share = -fall / (2 * (found - value - fall)) if math.isfinite(found) and found - value > fall else SHORTEST
         a *= min(max(share, SHORTEST), LONGEST)
     return None
 
 
-__all__ = ["Bounds", "free_weights", "projected_gradient", "projected_step", "proximal", "residual"]
+__all__ = ["Bounds", "free_weights", "projected_step", "proximal", "residual", "steepest"]

@@ -158,7 +158,7 @@ class Solver(Minimizer):
     functions, so that a run can be repeated from any epoch: what is kept is handed on as `state`.
     """
 
-    takes_bounds: ClassVar[bool] = False  # whether it follows `Objective.bounds`
+    takes_bounds: ClassVar[bool] = False  # whether it follows `Objective.bounds`, and knows the kinks of `Objective.l1`
 
     def init(self, w: np.ndarray) -> Arrays:
         """The state before the first iteration; ConfigError for a w that the method is not made for."""
@@ -193,8 +193,12 @@ def endless(value: float) -> str:
 
 def stuck(objective: Objective, size: float) -> str:
     """Why a solver is done for which no step leads down any more."""
-    kinked = "; J has an L1 penalty, to whose kinks this method is blind: take fista" if np.any(objective.l1) else ""
-    return f"no step lowers the loss any more; the gradient norm is {size:.2g}{kinked}"
+    return f"no step lowers the loss any more; the gradient norm is {size:.2g}{blind(objective)}"
+
+
+def blind(objective: Objective) -> str:
+    """A word about kinks, for a method that does not see any; "" where there are none."""
+    return "; this method is blind to the kinks of an L1 penalty: take fista or lbfgs" if np.any(objective.l1) else ""
 
 
 def as_minimizer(value: Any) -> Minimizer:
@@ -205,4 +209,15 @@ def as_minimizer(value: Any) -> Minimizer:
         raise UnknownNameError(str(error).replace("no minimizer", "no optimizer", 1)) from None
 
 
-__all__ = ["Move", "Objective", "Solver", "as_minimizer", "endless", "reached", "size_of", "stuck", "symmetric"]
+__all__ = [
+    "Move",
+    "Objective",
+    "Solver",
+    "as_minimizer",
+    "blind",
+    "endless",
+    "reached",
+    "size_of",
+    "stuck",
+    "symmetric",
+]

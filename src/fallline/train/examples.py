@@ -34,7 +34,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.y)
 
-    def take(self, rows: np.ndarray) -> Examples:
+    def take(self, rows: np.ndarray | slice) -> Examples:
         return Examples(take_rows(self.x, rows), self.y[rows], self.w[rows], self.names)
 
     @property

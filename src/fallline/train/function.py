@@ -227,7 +227,7 @@ def _decays_all(_: str, method: Record) -> Record:
 
 
 def float_leaves(x: Any, name: str, *, finite: bool = True) -> Any:
-    """x with float arrays at its leaves; a list is one array. ConfigError for what holds no numbers, or no finite ones."""
+    """x with float arrays at its leaves; a list is one array. ConfigError for what holds no (finite) numbers."""
 
     def floats(path: str, leaf: Any) -> np.ndarray:
         where = f"{name} at {path}" if path else name

@@ -33,7 +33,8 @@ class History:
         gradient_norm   ‖dJ/dw‖, in the mean over the epoch's batches; of the first batch in row 0
         direction       cosine between this epoch's change of the weights and the one before: 1 straight on, 0 at a
                         right angle, -1 back and forth (the mark of a learning rate that is too high); from epoch 2 on
-        evaluations     with a Solver: runs through all training rows so far, and the solver's own numbers
+        evaluations     with a Solver: runs through all training rows so far, by kind: "function_evaluations" (J alone),
+                        "gradient_evaluations" (J and its gradient), "hessian_products"; and the solver's own numbers
         objective       with a Solver and penalties: J, the mean loss and the penalties together
     """
 

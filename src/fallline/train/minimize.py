@@ -21,7 +21,7 @@ from fallline.optim.levenberg_marquardt import LevenbergMarquardt
 from fallline.optim.optimizer import Minimizer, Optimizer
 from fallline.optim.projection import residual
 from fallline.optim.schedules import Rate
-from fallline.optim.solver import Solver
+from fallline.optim.solver import Solver, blind
 from fallline.train.events import Consumer, EpochEnded, tell
 from fallline.train.function import FunctionObjective, Stage, chosen_method, float_leaves, stages
 from fallline.train.history import History
@@ -117,8 +117,8 @@ def minimize(
     bounds         (low, high), between which x stays: numbers, arrays or trees like x0; None on a side without any
     constraints    [fl.Equal(g, 1.0), fl.AtLeast(h, 0.0), fl.AtMost(h, 2.0)], functions like f: for "lbfgs", which then
                    is the inner solver of the augmented Lagrangian
-    l1             strength of l1 · Σ |x|, added to f: a number, or a tree like x0. "fista" and "coordinate_descent" know
-                   its kinks
+    l1             strength of l1 · Σ |x|, added to f: a number, or a tree like x0. "fista", "coordinate_descent" and
+                   "lbfgs" know its kinks
     seed           of a method that draws random numbers
     engine         what computes f's derivatives; "auto" is NumPy for small arrays and the fastest one for large ones
     callbacks      called with every row of the history as an EpochEnded event; one that answers Stop(reason) ends it
@@ -166,7 +166,9 @@ def _descended(
     assert best is not None
     found, size = best
     counts = {name: int(n) for name, n in objective.counts.items()}
-    ending = reason or f"{counted(iterations, 'iteration')} {'is' if iterations == 1 else 'are'} done"
+    sees = getattr(method, "takes_bounds", not method.uses_gradient)
+    done_all = f"{counted(iterations, 'iteration')} {'is' if iterations == 1 else 'are'} done"
+    ending = reason or done_all + ("" if sees else blind(objective))
     violation = found.notes.get("violation")
     flatter = size is None or size <= FLATTER * (1 + (history[0].get("gradient_norm") or 0.0))
     converged = bool(done) and flatter and not (violation is not None and violation > method_tolerance(method))
@@ -210,7 +212,9 @@ def _method(method: Minimizer, tolerance: float | None, constraints: tuple[Any, 
     elif constraints and isinstance(method, AugmentedLagrangian):
         method = method.replace(constraints=(*method.constraints, *constraints))
     elif constraints:
-        raise ConfigError(f"{method!r} does not follow constraints: take optimizer='lbfgs' or fl.AugmentedLagrangian(…)")
+        raise ConfigError(
+            f"{method!r} does not follow constraints: take optimizer='lbfgs' or fl.AugmentedLagrangian(…)"
+        )
     own = isinstance(method, Solver) and hasattr(method, "tolerance")
     return method.replace(tolerance=tolerance) if own and tolerance is not None else method
 
@@ -235,9 +239,7 @@ def _set_bounds(objective: _Bounded, method: Minimizer, bounds: Any) -> None:
         able = ", ".join(repr(n) for n, c in records_of(Solver).items() if c.takes_bounds)
         raise ConfigError(f"{method!r} does not follow bounds: take one of {able}, or an optimizer such as 'adam'")
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
-        raise ConfigError(
-            f"bounds={bounds!r}: give (low, high), each a number, None, or an array or tree like x0"
-        )
+        raise ConfigError(f"bounds={bounds!r}: give (low, high), each a number, None, or an array or tree like x0")
     low, high = (
         np.full(len(objective.start), side) if given is None else _vector(given, objective, "bounds", finite=False)
         for given, side in zip(bounds, (-np.inf, np.inf), strict=True)
@@ -258,7 +260,9 @@ def _vector(given: Any, objective: FunctionObjective, name: str, *, finite: bool
     if len(parts) == 1:
         parts = parts * len(params) if parts[0].ndim == 0 else parts
     if len(parts) != len(params):
-        raise ConfigError(f"{name} has {counted(len(parts), 'array')} and x0 {len(params)}: give a number, or a tree alike")
+        raise ConfigError(
+            f"{name} has {counted(len(parts), 'array')} and x0 {len(params)}: give a number, or a tree alike"
+        )
     try:
         return joined([np.broadcast_to(a, p.shape) for a, p in zip(parts, params, strict=True)])
     except ValueError:

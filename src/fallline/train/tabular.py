@@ -52,8 +52,8 @@ class TableOptions(Record):
 
     hidden         units of each hidden layer, or none for a linear model
     activation     function after each hidden layer: "relu", "gelu", "tanh" and others
-    dropout        share of the hidden units that is switched off at each step; not given: 0.1, and 0 with a solver, which
-                   needs a loss that stays the same
+    dropout        share of the hidden units that is switched off at each step; not given: 0.1, and 0 with a solver,
+                   which needs a loss that stays the same
     l2             strength of l2/2 · Σw², added to the mean loss; not given: 10 / m for m training rows, which is the
                    penalty (λ/2m) Σw² with λ = 10, what the weights are believed to be before m rows are seen
     loss           what training makes small, by name; not given: what suits the target
@@ -75,8 +75,8 @@ class TableOptions(Record):
     seed           number that fixes the split, the starting weights, the order of the rows and dropout
     engine         what computes the steps; "auto" is the fastest one installed
     threads        threads of a step; not given: as many as its work is worth, and the results are the same in any case
-    precision      "float32" or "float64"; not given: float64 with a solver, else float32; "bf16x3" and "bf16" are float32
-                   with faster, less exact products in the training steps, where the CPU has them
+    precision      "float32" or "float64"; not given: float64 with a solver, else float32; "bf16x3" and "bf16" are
+                   float32 with faster, less exact products in the training steps, where the CPU has them
     """
 
     hidden: tuple[int, ...] = (64, 32)
