@@ -19,10 +19,10 @@ SETTINGS = {"Freeze": {"where": "layers.0.b"}, "GradientNoise": {"eta": 1e-4}, "
 
 
 def composed(seed: int) -> Optimizer:
-    """Three to five different wrappers around an optimizer."""
-    rng = np.random.default_rng(seed)
+    """An optimizer with a quarter of the wrappers around it, in an order drawn by chance; four seeds have them all."""
+    shares = np.array_split(np.random.default_rng(seed // 4).permutation(list(WRAPPERS)), 4)
     made = BASES[seed % len(BASES)]
-    for name in rng.choice(list(WRAPPERS), size=rng.integers(3, 6), replace=False):
+    for name in shares[seed % 4]:
         made = WRAPPERS[name](made, **SETTINGS.get(name, {}))
     return made
 
@@ -31,12 +31,7 @@ def recipe():
     return fl.Sequential(fl.Dense(5), fl.Tanh(), fl.BatchNorm(), fl.Dropout(0.2), fl.Dense(1))
 
 
-def test_every_wrapper_is_drawn():
-    text = " ".join(repr(composed(seed)) for seed in range(6))
-    assert [name for name in WRAPPERS if f"{name}(" not in text] == []
-
-
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 16))])
 @pytest.mark.parametrize("engine", COMPILING, ids=lambda e: e.name)
 def test_any_order_runs_as_on_the_reference(engine, seed):
     """Whole steps with batch norm and dropout, in float64, at a rate of each step's own; the state is arrays."""
@@ -47,7 +42,7 @@ def test_any_order_runs_as_on_the_reference(engine, seed):
     assert_trained_alike("float64", *trained(engine, net, fl.SquaredError(), optimizer, (x, y, w), steps=6))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_nothing_is_compiled_again_over_a_schedule(seed):
     """Neither by another rate or schedule nor by a run from another start."""
     x, y, _ = regression("float32")
@@ -60,7 +55,7 @@ def test_nothing_is_compiled_again_over_a_schedule(seed):
     assert COMPILED.builds == before
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_composition_survives_json_and_its_model_the_file(seed, tmp_path):
     optimizer = composed(seed)
     assert from_json(to_json(optimizer)) == optimizer

@@ -1,4 +1,4 @@
-"""Clipping, decay, freezing, and records given by name."""
+"""Clipping, decay, freezing, rates by path, accumulation, noise, and records given by name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import pytest
 
 from fallline.core.errors import ConfigError
 from fallline.core.record import as_record
+from fallline.ops.random import new_key
+from fallline.optim.accumulate import Accumulate
 from fallline.optim.adam import Adam, AdamW
 from fallline.optim.curves import Cosine
-from fallline.optim.optimizer import Optimizer
+from fallline.optim.noise import GradientNoise
+from fallline.optim.optimizer import Context, Optimizer
 from fallline.optim.sgd import SGD, Momentum
-from fallline.optim.wrappers import ClipNorm, ClipValue, Decay, Freeze
+from fallline.optim.wrappers import ClipEach, ClipNorm, ClipValue, Decay, Freeze, PathRate
 from tests.tolerance import assert_close
 
 PARAMS = {"layers.0.W": np.array([[1.0, -2.0]]), "layers.0.b": np.array([5.0])}
@@ -40,6 +43,64 @@ def test_clip_value_clips_each_entry():
     new = moved(ClipValue(SGD(), 3.5), {**GRADS, "layers.0.W": np.array([[-9.0, 1.0]])})
     assert_close(new["layers.0.W"], np.array([[4.5, -3.0]]))
     assert_close(new["layers.0.b"], np.array([1.5]))
+
+
+def test_clip_each_shortens_each_gradient_by_itself():
+    """Norms 3 and 4 cut to 2; a limit above both changes nothing."""
+    new = moved(ClipEach(SGD(), 2.0))
+    assert_close(new["layers.0.W"], PARAMS["layers.0.W"] - [[2.0, 0.0]])
+    assert_close(new["layers.0.b"], PARAMS["layers.0.b"] - [2.0])
+    for path, p in moved(ClipEach(SGD(), 4.0)).items():
+        assert_close(p, PARAMS[path] - GRADS[path])
+
+
+def test_rates_by_path_scale_steps_and_decay_and_multiply():
+    inner = Decay(SGD(), 0.5, where="*")
+    new = moved(PathRate(inner, 0.1, where="*.W"), lr=0.2)
+    for path, rate in (("layers.0.W", 0.02), ("layers.0.b", 0.2)):
+        assert_close(new[path], PARAMS[path] * (1 - rate * 0.5) - rate * GRADS[path])
+    twice = moved(PathRate(PathRate(SGD(), 0.1, where="*.W"), 0.5, where="*"), lr=0.2)
+    assert_close(twice["layers.0.W"], PARAMS["layers.0.W"] - 0.01 * GRADS["layers.0.W"])
+    assert_close(twice["layers.0.b"], PARAMS["layers.0.b"] - 0.1 * GRADS["layers.0.b"])
+    # One norm over all gradients, also where the rates differ.
+    clipped = moved(PathRate(ClipNorm(SGD(), 2.5), 0.1, where="*.W"))
+    assert_close(clipped["layers.0.W"], PARAMS["layers.0.W"] - 0.05 * GRADS["layers.0.W"])
+
+
+def test_k_batches_make_one_step_with_their_mean_gradient():
+    """Adam's second step is that of its second mean gradient; in between the weights and its averages stand still."""
+    rng = np.random.default_rng(3)
+    batches = [{path: rng.normal(size=p.shape) for path, p in PARAMS.items()} for _ in range(7)]
+    optimizer, alone = Accumulate(Adam(), k=3), Adam()
+    params, state = PARAMS, optimizer.init(PARAMS)
+    expected, inner = PARAMS, alone.init(PARAMS)
+    for t, grads in enumerate(batches, start=1):
+        params, state = optimizer.update(params, grads, state, lr=0.1, t=float(t))
+        if t % 3 == 0:
+            mean = {path: np.mean([b[path] for b in batches[t - 3 : t]], axis=0) for path in PARAMS}
+            expected, inner = alone.update(expected, mean, inner, lr=0.1, t=t / 3)
+        for path in PARAMS:
+            assert_close(params[path], expected[path])
+            assert_close(state[f"inner.v:{path}"], inner[f"v:{path}"])
+
+
+def test_noise_has_the_variance_of_the_paper_and_dies_away():
+    """σ² = eta / t^gamma in step t; other steps, keys and arrays draw other numbers, the same ones the same."""
+    params = {path: np.zeros((200, 100)) for path in ("a", "b")}
+    optimizer = GradientNoise(SGD(), eta=0.25, gamma=0.5)
+
+    def noise(t, seed=0):
+        context = Context(key=new_key(seed))
+        return optimizer.update(params, params, {}, lr=1.0, t=t, context=context)[0]
+
+    for t in (1.0, 16.0):
+        drawn = noise(t)
+        assert_close(np.var(drawn["a"]) * t**0.5 / 0.25, 1.0, "statistics")
+        assert abs(np.corrcoef(drawn["a"].ravel(), drawn["b"].ravel())[0, 1]) < 0.03
+    assert_close(noise(1.0)["a"], noise(1.0)["a"], "exact")
+    assert abs(np.corrcoef(noise(1.0)["a"].ravel(), noise(1.0, seed=1)["a"].ravel())[0, 1]) < 0.03
+    own = [optimizer.update(params, params, {}, lr=1.0, t=t)[0]["a"] for t in (1.0, 2.0)]  # without a step's key
+    assert abs(np.corrcoef(own[0].ravel(), own[1].ravel())[0, 1]) < 0.03
 
 
 def test_decay_leaves_biases_alone_and_takes_the_gradient_as_given():
