@@ -167,7 +167,7 @@ def test_row_115_patience_and_metric_are_free():
 
 def test_row_116_a_path_over_ten_strengths_is_one_call():
     strengths = [0.0, *np.geomspace(1e-3, 1.0, 9).round(6).tolist()]
-    path = fl.compare((X, LABELS), l2=strengths, hidden=(), epochs=12, learning_rate=0.1, seeds=1)
+    path = fl.compare((X, LABELS), l2=strengths, hidden=(), epochs=8, learning_rate=0.2, seeds=1)
     assert path.columns["l2"] == [str(strength) for strength in strengths]
     norms = [np.linalg.norm(outcome.fits[0].model.network.layers[0].W) for outcome in path.outcomes]
     assert norms[-1] < 0.3 * norms[0]
@@ -222,13 +222,13 @@ def test_row_119_dropout_is_seedable_and_0_changes_nothing():
     assert (trained(0.5)[-1] != without[-1]).any()
 
 
-def test_row_122_train_fits_a_network_and_logistic_regression_on_the_same_rows(heart, trained):
+def test_row_122_train_fits_a_network_and_logistic_regression_on_the_same_rows(trained):
     folder, report = trained
-    told("train", heart, "--target", "AHD", "--epochs", 5, "--hidden", "none", "--out", heart.parent / "logistic")
-    network, logistic = fl.load(folder), fl.load(heart.parent / "logistic")
+    network = fl.load(folder)
     assert isinstance(network.loss, fl.BinaryCrossEntropy)
     assert sum(isinstance(layer, fl.Dense) for layer in network.network.layers) == 3
-    assert [type(layer) for layer in logistic.network.layers] == [fl.Dense]
     result = json.loads((folder / "result.json").read_text())
     assert set(result["metrics"]["test"]) == set(result["baseline"]["test"]) >= {"accuracy", "auc", "log_loss"}
+    assert result["baseline"]["test"] != result["metrics"]["test"]
+    assert result["baseline"]["test"]["auc"] > 0.7
     assert "linear baseline (test)" in report
