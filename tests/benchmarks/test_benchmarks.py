@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import correctness, steps
+from benchmarks import correctness, exactness, steps
 from benchmarks.__main__ import main
 from benchmarks.contestants import PEERS, Contestant, choose_peers
 from benchmarks.report import duration, number
@@ -89,6 +89,28 @@ def test_compile_times_every_state_of_the_cache(answer):
     assert entry["workload"] == "depth 2"
     assert {"cold", "library", "warm", "again", "program", "llvmlite", "fallline"} == set(entry["seconds"])
     assert entry["seconds"]["again"] < entry["seconds"]["cold"]
+
+
+def test_a_run_that_is_killed_and_resumed_ends_with_the_same_bytes(answer):
+    (entry,), told = answer("exactness", "--runs", "fit", "--kills", "1")
+    assert (entry["run"], entry["kills"], entry["identical"]) == (exactness.FIT, 1, 1)
+    assert entry["seconds"] > 0
+    assert "killed and resumed" in told
+
+
+@pytest.mark.slow
+def test_the_command_line_is_killed_too(answer):
+    (entry,), _ = answer("exactness", "--runs", "train", "--kills", "2")
+    assert (entry["run"], entry["identical"]) == (exactness.TRAIN, 2)
+
+
+def test_what_two_runs_leave_is_compared_but_for_clocks(tmp_path):
+    for name, loss, seconds in (("a", "0.5", 1.0), ("b", "0.5", 2.0), ("c", "0.25", 1.0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "history.csv").write_text(f"epoch,train_loss\n0,{loss}\n")
+        (tmp_path / name / "result.json").write_text(json.dumps({"epochs": 1, "seconds": seconds}))
+    a, b, c = (exactness.outputs(tmp_path / name) for name in "abc")
+    assert a == b != c
 
 
 def test_first_fit_times_whole_processes(answer):
