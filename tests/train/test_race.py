@@ -116,6 +116,16 @@ def test_statistics_of_batches_leave_the_losses_of_the_history():
     np.testing.assert_array_equal(found.ways["adam"][0].losses, found.outcomes[0].fits[0].history["train_loss"])
 
 
+def test_a_second_gradient_in_a_step_is_counted_and_averaged_weights_are_told():
+    methods = [fl.SGD(0.1), fl.SAM(fl.SGD(0.1)), fl.EMA(fl.SGD(0.1))]
+    found = fl.compare(NET, (X, Y), optimizers=methods, epochs=2, batch_size=16)
+    assert found.columns["gradients"] == [2, 4, 2]
+    plain, _, averaged = (outcome.fits[0].model.evaluate(X, Y)["loss"] for outcome in found.outcomes)
+    assert_close(found.columns["kept loss"][::2], [plain, averaged])
+    assert_close(found.ways[found.labels[2]][0].losses, found.ways[found.labels[0]][0].losses)
+    assert "kept loss" in found.note
+
+
 def test_a_model_goes_on_from_its_weights():
     made = fl.fit(NET, (X, Y), epochs=1)
     found = fl.compare(made, (X, Y), optimizers=["sgd", "adam"], epochs=1)

@@ -17,6 +17,8 @@ from fallline.train.variants import Choices, Outcome, Parts, choice_text
 from fallline.train.way import Way, marks_of, ways_of
 
 DIGITS = 4
+OTHER = 1e-3  # relative difference of two losses that rounding does not make
+KEPT = " kept loss: of the train rows, with the weights that the method predicts with."
 SHORT = {
     "parameters": "params",
     "train loss": "train",
@@ -24,6 +26,7 @@ SHORT = {
     "test loss": "test",
     "seconds": "s",
     "best loss": "least",
+    "kept loss": "kept",
     "functions": "f",
     "gradients": "grads",
 }
@@ -95,17 +98,29 @@ def race(
     least = [_mean([way.best for way in each]) for each in ways]
     columns = _best_column(least if chosen_by == "train" else [outcome.mean(chosen_by) for outcome in outcomes])
     columns |= _choice_columns(outcomes, axes, {}) | _way_columns(ways, over, n_seeds)
-    for part in ("validation", "test"):
-        if parts and part in parts.present:
-            columns[f"{part} loss"] = [outcome.mean(part) if outcome.fits else None for outcome in outcomes]
+    kept = ("kept",) if parts and _keep_others(outcomes, ways) else ()
+    for part in (*kept, *(name for name in ("validation", "test") if parts and name in parts.present)):
+        losses = [outcome.mean(part.replace("kept", "train")) for outcome in outcomes]
+        columns[f"{part} loss"] = [None if np.isnan(loss) else loss for loss in losses]
     columns["seconds"] = [float(outcome.seconds.mean()) if len(outcome.seconds) else None for outcome in outcomes]
     start = "start" if n_seeds == 1 else f"{n_seeds} starts"
     batches = f" with the same batches, {parts}" if parts else ""
     first = next(each[0] for each in ways if each).losses[0]
     note = f"The loss is {number_text(float(first), DIGITS)} at the start, after n means after n {over}. * least "
-    note += f"{chosen_by} loss. {_cost_text(parts, n_seeds)}{_failures(outcomes)}"
+    note += f"{chosen_by} loss. {_cost_text(parts, n_seeds)}{KEPT if kept else ''}{_failures(outcomes)}"
     found = _listing(f"{len(outcomes)} ways down from the same {start}{batches}", columns, note.rstrip())
     return replace(shell, **vars(found), judged_by=chosen_by)
+
+
+def _keep_others(outcomes: Sequence[Outcome], ways: Sequence[Sequence[Way]]) -> bool:
+    """Whether a method predicts with other weights than those that it trained last."""
+    for outcome, each in zip(outcomes, ways, strict=True):
+        for i, way in enumerate(each):
+            loss, at = outcome.metrics["train"]["loss"][i], outcome.fits[i].best_epoch
+            plain = way.path is not None and not outcome.fits[i].penalties and at < len(way.losses)
+            if plain and abs(loss - way.losses[at]) > OTHER * (1 + abs(loss)):
+                return True
+    return False
 
 
 def _listing(title: str, columns: dict[str, list[Any]], note: str) -> Listing:

@@ -12,6 +12,8 @@ from fallline.core.errors import ConfigError
 from fallline.core.registry import nearest
 from fallline.core.tree import leaves
 from fallline.engines.engine import get_engine
+from fallline.optim.optimizer import Context, Minimizer, Optimizer
+from fallline.optim.solver import as_minimizer
 from fallline.train.descent import Descent
 from fallline.train.examples import Examples, row_weights
 from fallline.train.history import History
@@ -31,7 +33,8 @@ class Way:
 
     found      the Fit or the Descent that it is the way of
     losses     (points,) J there, penalties included
-    path       (points, n_weights) the weights, None where they were not kept
+    path       (points, n_weights) the weights that are trained, None where they were not kept; averages of them (EMA,
+               SWA, Lookahead), which such a method predicts with, are no way
     steps      (points,) changes of the weights so far;  seconds  (points,) since the start, None where nobody measured
     passes     (points,) runs through all rows so far, of a function its evaluations: with a gradient or without
     gradients  (points,) those with a gradient, of all rows at once or of as many in batches, or with a Hessian product
@@ -77,20 +80,37 @@ def ways_of(outcome: Outcome, rows: Pair | None) -> tuple[Way, ...]:
     """How a variant went down, one way a seed; empty where it failed.   rows: what it was trained on"""
     if outcome.descent is not None:
         return (_way_of_descent(outcome.descent),)
-    weight, fits = outcome.choices.get("class_weight"), zip(outcome.fits, outcome.clocks, strict=True)
-    return tuple(_way_of_fit(fit, rows, clock, weight) for fit, clock in fits)
+    return tuple(_way_of_fit(outcome, *each, rows) for each in zip(outcome.fits, outcome.clocks, strict=True))
 
 
-def _way_of_fit(fit: Fit, rows: Any, clock: Clock, class_weight: Any) -> Way:
-    epochs = fit.history["epoch"]
-    by_solver = "evaluations" in fit.history
-    passes = fit.history["evaluations"] if by_solver else epochs  # an epoch of batches is one gradient of all rows
+def _way_of_fit(outcome: Outcome, fit: Fit, clock: Clock, rows: Any) -> Way:
+    epochs, class_weight = fit.history["epoch"], outcome.choices.get("class_weight")
     losses = fit.history["objective" if "objective" in fit.history else "train_loss"]
     path = None if fit.path is None else fit.path[: len(epochs)]
     if path is not None and not leaves(fit.model.network, "buffer"):
         losses = _judged(fit, path, rows, class_weight)
-    steps, gradients = (epochs, _gradients(fit.history)) if by_solver else (epochs * clock.steps, epochs)
+    if "evaluations" in fit.history:
+        steps, passes, gradients = epochs, fit.history["evaluations"], _gradients(fit.history)
+    else:  # an epoch of batches goes once through all rows, for each gradient that a step takes
+        passes = gradients = epochs * gradients_in_step(as_minimizer(outcome.choices.get("optimizer", "adam")))
+        steps = epochs * clock.steps
     return Way(fit, losses, path, steps, passes, gradients, clock.seconds[: len(epochs)])
+
+
+def gradients_in_step(method: Minimizer) -> int:
+    """How many gradients of its batch a step of an optimizer takes: 1, or more where it looks again (SAM, SVRG)."""
+    if not isinstance(method, Optimizer) or not method.looks_again:
+        return 1
+    asked = []
+
+    def gradient_at(params: Any) -> dict[str, Any]:
+        asked.append(params)
+        return dict(params)
+
+    w = {"w": np.ones((2, 2))}
+    context = Context(gradient_at, key=np.zeros(2, np.uint32))
+    method.update(w, w, method.init(w), lr=0.1, t=1.0, context=context)
+    return 1 + len(asked)
 
 
 def _gradients(history: History) -> np.ndarray:
