@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fallline.core.errors import ConfigError
+from fallline.core.files import write_whole
 from fallline.core.tree import leaves
 from fallline.train.space import Choice, Range
 from fallline.train.variants import Choices, Counts, Outcome, Parts, product_of
@@ -192,15 +191,9 @@ def digest_of(parts: Parts) -> str:
 
 def _write(path: Path, data: Any) -> None:
     """All of the file or nothing."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            json.dump(data, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, [json.dumps(data, indent=1).encode()])
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ConfigError(f"cannot write {path}: {error.strerror or error}; choose another folder") from None
 
 
