@@ -1,4 +1,4 @@
-"""python -m benchmarks QUESTION (steps, scaling, compile, first_fit, whole_problem …); --help lists them and options."""
+"""python -m benchmarks QUESTION (steps, scaling, compile, first_fit …); --help lists them, and the options."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import correctness, exactness, steps
+from benchmarks import correctness, exactness, gradient_free, steps
 from benchmarks.__main__ import main
 from benchmarks.contestants import PEERS, Contestant, choose_peers
 from benchmarks.report import duration, number
@@ -132,10 +132,24 @@ def test_whole_problem_reaches_the_optimum_beside_its_peers(answer):
     assert "within 1e-06 of the optimum" in told
 
 
+def test_gradient_free_counts_evaluations_beside_those_of_scipy(answer):
+    entries, told = answer("gradient_free", "--methods", "DifferentialEvolution,CMAES", "--peers", "scipy")
+    assert [(e["problem"], e["method"]) for e in entries] == [
+        (problem, method) for problem in ("rastrigin", "rosenbrock") for method in ("CMAES", "DifferentialEvolution")
+    ]
+    for entry in entries:
+        assert entry["solved"] == 2
+        assert entry["median_best"] <= gradient_free.TARGET
+        assert entry["evaluations"] > 0
+        assert (entry["ratio"] is None) == (entry["method"] == "CMAES")
+    assert f"evaluations until f <= {gradient_free.TARGET:g} in 2 weights" in told
+
+
 @pytest.mark.parametrize(
     "words",
     [("steps", "--workloads", "hart"), ("steps", "--peers", "trch"), ("scaling", "--sweeps", "hight"),
-     ("whole_problem", "--peers", "skl"), ("first_fit", "--target", "AHD"), ("steps", "--threads", "1000")],
+     ("whole_problem", "--peers", "skl"), ("gradient_free", "--methods", "CMA"), ("gradient_free", "--peers", "cma"),
+     ("first_fit", "--target", "AHD"), ("steps", "--threads", "1000")],
 )  # fmt: skip
 def test_what_is_unknown_is_refused_before_anything_runs(words):
     with pytest.raises(SystemExit):

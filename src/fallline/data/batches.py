@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def batches(n: int, batch_size: int = 64, *, epochs: int = 1, seed: int = 0, shu
     listed = [batch_indices(n, batch_size, seed=seed, epoch=epoch, shuffle=shuffle) for epoch in numbers]
     each = [(f"epoch {epoch}", k, rows) for epoch, found in zip(numbers, listed, strict=True)
             for k, rows in enumerate(found, 1)]  # fmt: skip
-    columns = {"k": [k for _, k, _ in each], "size": [len(rows) for *_, rows in each],
+    columns: dict[str, list[Any]] = {"k": [k for _, k, _ in each], "size": [len(rows) for *_, rows in each],
                "rows": [" ".join(map(str, rows.tolist())) for *_, rows in each]}  # fmt: skip
     order = f"seed {seed}" if shuffle else "in their order"
     title = f"{n:,} rows in batches of {batch_size}, {order}"

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from fallline.core.record import record, setting
-from fallline.optim.gradient_free import Bound, GradientFree, mirrored, scalars
+from fallline.optim.gradient_free import Bound, Bounds, GradientFree, best_of, mirrored, scalars
 from fallline.optim.optimizer import Arrays
 from fallline.optim.solver import Move, Objective
 
@@ -16,6 +16,7 @@ FIRST_LOOKS = 20  # trials from which the first temperature is taken
 FIRST_ACCEPTED = 0.8  # share of rises that it lets pass (Johnson et al. 1989, section 3)
 FEW, MANY = 0.4, 0.6  # share of trials to accept: below it steps get shorter, above it longer
 PUSH = 2.0  # how strongly (both from Corana et al. 1987)
+GROWN = 10.0  # times the first step, at most: a loss that is bounded would let the walk go to no end while it is hot
 FROZEN = 3  # epochs in a row without a change that counts (Kirkpatrick et al. 1983)
 
 
@@ -27,9 +28,9 @@ class SimulatedAnnealing(GradientFree):
         T = temperature · cooling^k          "geometric"
         T = temperature / (1 + ln(1 + k))    "logarithmic"
         T = temperature / (1 + k)            "fast"
-    The step follows: it grows where more than 60 % of the trials are taken and shrinks below 40 %. The weights that are
-    returned are the best ever seen, not those where the walk ends. This T is no learning rate: lowering the rate of
-    gradient descent step by step is learning-rate annealing, another thing.
+    The step follows: it grows where more than 60 % of the trials are taken, to ten times its first length at most, and
+    shrinks below 40 %. The weights returned are the best ever seen, not those where the walk ends. This T is not a
+    learning rate: to lower the rate of gradient descent step by step is learning-rate annealing, another thing.
 
     temperature  of the first epoch, in units of J; None: such that four of five rises of the first trials pass
     step         standard deviation of the first changes, in units of the weights
@@ -63,7 +64,7 @@ class SimulatedAnnealing(GradientFree):
         here = value if math.isnan(here) else here
         bounds = self.bounds(at, objective)
         if math.isnan(first):
-            first = self._first_temperature(objective, at, here, rng, bounds)
+            first, w, value = self._first_temperature(objective, w, value, rng, bounds)
         temperature = first * self._share(int(k))
         accepted, lowest, highest = 0, here, here
         for _ in range(self.trials):
@@ -79,10 +80,20 @@ class SimulatedAnnealing(GradientFree):
         notes = {"temperature": temperature, "accepted": share, "step": step, "walk_loss": here}
         counts = highest - lowest > max(self.tolerance, objective.eps) * max(1.0, abs(here))
         still = 0.0 if counts else still + 1
-        names = {"first": first, "step": step * _factor(share), "value": here, "epoch": k + 1, "still": still}
+        names = {
+            "first": first,
+            "step": min(step * _factor(share), GROWN * self.step),
+            "value": here,
+            "epoch": k + 1,
+            "still": still,
+        }
         kept = {"w": at, **{name: np.asarray(number) for name, number in names.items()}}
         done = f"frozen: the loss has not changed for {FROZEN} epochs" if still >= FROZEN else ""
         return Move(w, value, kept, notes, done)
+
+    @classmethod
+    def sample(cls) -> SimulatedAnnealing:
+        return cls(cooling=0.8, trials=50)
 
     def _share(self, k: int) -> float:
         """T in epoch k, in units of the first one."""
@@ -90,14 +101,18 @@ class SimulatedAnnealing(GradientFree):
         return max(shares[self.schedule], 1e-300)
 
     def _first_temperature(
-        self, objective: Objective, at: np.ndarray, here: float, rng: np.random.Generator,
-        bounds: tuple[np.ndarray, np.ndarray],
-    ) -> float:  # fmt: skip
-        """T with exp(-mean rise / T) = 0.8; where nothing rises, any T lets all pass."""
-        tried = at + self.step * rng.standard_normal((FIRST_LOOKS, len(at)))
-        rises = objective.values(mirrored(tried, *bounds)) - here
-        rises = rises[(rises > 0) & np.isfinite(rises)]
-        return float(rises.mean()) / -math.log(FIRST_ACCEPTED) if len(rises) else 1.0
+        self, objective: Objective, w: np.ndarray, value: float, rng: np.random.Generator, bounds: Bounds
+    ) -> tuple[float, np.ndarray, float]:
+        """(T with exp(-mean rise / T) = 0.8, the best weights, J there).
+
+        Where nothing rises, the size of the falls is taken for that of rises, and where all is flat that of J.
+        """
+        tried = mirrored(w + self.step * rng.standard_normal((FIRST_LOOKS, len(w))), *bounds)
+        values = objective.values(tried)
+        changes = values[np.isfinite(values)] - value
+        sizes = [part for part in (changes[changes > 0], -changes[changes < 0]) if len(part)]
+        size = float(sizes[0].mean()) if sizes else abs(value) or 1.0
+        return size / -math.log(FIRST_ACCEPTED), *best_of(w, value, tried, values)
 
 
 def _factor(share: float) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fallline.core.record import record, setting
 from fallline.optim.cloud import Cloud
-from fallline.optim.gradient_free import Bound, GradientFree, best_of, box_of, mirrored
+from fallline.optim.gradient_free import Bound, Bounds, GradientFree, best_of, box_of, mirrored
 from fallline.optim.optimizer import Arrays
 from fallline.optim.solver import Move, Objective
 
@@ -89,9 +89,7 @@ class CMAES(GradientFree):
     def _first_popsize(self, n: int) -> int:
         return self.popsize or 4 + int(3 * np.log(n))
 
-    def _restarted(
-        self, state: Arrays, ended: Cloud, rng: np.random.Generator, bounds: tuple[np.ndarray, np.ndarray]
-    ) -> Arrays:
+    def _restarted(self, state: Arrays, ended: Cloud, rng: np.random.Generator, bounds: Bounds) -> Arrays:
         """The state before the first generation of the next run."""
         start, first, sigma = state["start"], self._first_popsize(len(state["start"])), self.sigma
         low, high = box_of(start, *bounds, REGION * sigma)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fallline.core.errors import ConfigError
 from fallline.core.record import record, setting
-from fallline.optim.gradient_free import Bound, GradientFree, agree, box_of
+from fallline.optim.gradient_free import Bound, Bounds, GradientFree, agree, box_of
 from fallline.optim.optimizer import Arrays
 from fallline.optim.solver import Move, Objective
 
@@ -77,7 +77,7 @@ class DifferentialEvolution(GradientFree):
 
     def _generation(
         self, objective: Objective, members: np.ndarray, values: np.ndarray, rng: np.random.Generator,
-        bounds: tuple[np.ndarray, np.ndarray], anew: np.ndarray,
+        bounds: Bounds, anew: np.ndarray,
     ) -> float:  # fmt: skip
         """One trial for each member, in place -> the share of those that were accepted.
 

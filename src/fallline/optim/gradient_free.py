@@ -12,6 +12,7 @@ from fallline.optim.optimizer import Arrays
 from fallline.optim.solver import Objective, Solver
 
 Bound = float | Sequence[float] | None
+Bounds = tuple[np.ndarray, np.ndarray]  # (low, high), each (n_weights,)
 
 
 class GradientFree(Solver):
@@ -41,7 +42,7 @@ class GradientFree(Solver):
         for field, bound in (("low", low), ("high", high)):
             object.__setattr__(self, field, bound.item() if bound.ndim == 0 else tuple(bound.tolist()))
 
-    def bounds(self, w: np.ndarray, objective: Objective | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def bounds(self, w: np.ndarray, objective: Objective | None = None) -> Bounds:
         """(low, high) for each weight: the record's own, else those of the objective, else infinite.
 
         w (n_weights,); ConfigError where it does not lie between the record's own
@@ -61,20 +62,22 @@ class GradientFree(Solver):
         return low, high
 
 
-def box_of(w: np.ndarray, low: np.ndarray, high: np.ndarray, region: float) -> tuple[np.ndarray, np.ndarray]:
+def box_of(w: np.ndarray, low: np.ndarray, high: np.ndarray, region: float) -> Bounds:
     """Where a population starts: between the bounds; on a side without one, up to `region` from w."""
     return np.where(np.isfinite(low), low, w - region), np.where(np.isfinite(high), high, w + region)
 
 
 def mirrored(W: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """W with what lies beyond a bound reflected there; between two bounds as often as it takes.   W (…, n_weights)"""
-    if ((low <= W) & (high >= W)).all():
+    inside = (low <= W) & (high >= W)
+    if inside.all():
         return W
-    width = np.where(np.isfinite(high - low), high - low, 1.0)
-    between = low + width - np.abs(np.mod(W - low, 2 * width) - width)
-    one_sided = np.where(np.isfinite(low), low + np.abs(W - low), high - np.abs(high - W))
-    reflected = np.where(np.isfinite(high - low), between, one_sided)
-    return np.where((low <= W) & (high >= W), W, reflected)
+    left, right = (np.where(np.isfinite(bound), bound, 0.0) for bound in (low, high))
+    width = np.maximum(right - left, 1e-300)
+    between = left + width - np.abs(np.mod(W - left, 2 * width) - width)
+    one_sided = np.where(np.isfinite(low), left + np.abs(W - left), right - np.abs(right - W))
+    reflected = np.where(np.isfinite(low) & np.isfinite(high), np.clip(between, low, high), one_sided)
+    return np.where(inside, W, reflected)
 
 
 def best_of(w: np.ndarray, value: float, W: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
@@ -93,4 +96,4 @@ def scalars(state: Arrays, *names: str) -> list[float]:
     return [float(state[name]) for name in names]
 
 
-__all__ = ["Bound", "GradientFree", "agree", "best_of", "box_of", "mirrored", "scalars"]
+__all__ = ["Bound", "Bounds", "GradientFree", "agree", "best_of", "box_of", "mirrored", "scalars"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from fallline.core.errors import ConfigError
 from fallline.core.record import record, setting
-from fallline.optim.gradient_free import Bound, GradientFree, best_of, box_of
+from fallline.optim.gradient_free import Bound, Bounds, GradientFree, best_of, box_of
 from fallline.optim.optimizer import Arrays
 from fallline.optim.solver import Move, Objective
 
@@ -61,10 +61,10 @@ class GridSearch(GradientFree):
             low, high = box_of(w, *bounds, self.region)
             first = (high - low) / (self.points - 1)
         spacing = (high - low) / (self.points - 1)
-        count = self.points ** len(w)
+        count, axes = self.points ** len(w), np.linspace(low, high, self.points)  # (points, n_weights)
         for i in range(0, count, CHUNK):
             numbers = np.unravel_index(np.arange(i, min(i + CHUNK, count)), (self.points,) * len(w))
-            grid = low + spacing * np.stack(numbers, axis=1)
+            grid = axes[np.stack(numbers, axis=1), np.arange(len(w))]
             w, value = best_of(w, value, grid, objective.values(grid))
         low, high = _next(w, low, high, spacing, bounds)
         notes = {"spacing": float(spacing.max()), "points": count}
@@ -73,9 +73,7 @@ class GridSearch(GradientFree):
         return Move(w, value, {"low": low, "high": high, "first": first}, notes, done)
 
 
-def _next(
-    w: np.ndarray, low: np.ndarray, high: np.ndarray, spacing: np.ndarray, bounds: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def _next(w: np.ndarray, low: np.ndarray, high: np.ndarray, spacing: np.ndarray, bounds: Bounds) -> Bounds:
     """(low, high) of the next grid, with w in its middle."""
     least, most = bounds
     rim = ((w <= low + spacing / 2) & (low > least)) | ((w >= high - spacing / 2) & (high < most))

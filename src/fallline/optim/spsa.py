@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from fallline.core.record import record, setting
-from fallline.optim.gradient_free import Bound, GradientFree, scalars
+from fallline.optim.gradient_free import Bound, Bounds, GradientFree, best_of, scalars
 from fallline.optim.optimizer import Arrays
 from fallline.optim.solver import Move, Objective
 
@@ -57,16 +57,19 @@ class SPSA(GradientFree):
     ) -> Move:
         at, (a, before, k) = state["w"].copy(), scalars(state, "gain", "value", "k")
         before = value if math.isnan(before) else before
+        bounds = self.bounds(at, objective)
         if math.isnan(a):
-            a = self._first_gain(objective, at, rng)
-        low, high = self.bounds(at, objective)
+            a, w, value = self._first_gain(objective, w, value, rng, bounds)
         slopes = []
         for _ in range(self.iterations):
-            g, pair, values = self._estimate(objective, at, k, rng)
-            if self.keep == "best" and min(values) < value:
-                w, value = pair[int(np.argmin(values))], float(min(values))
-            slopes.append(float(np.linalg.norm(g)))
-            at = np.clip(at - a / (self.A + k + 1) ** self.alpha * g, low, high)
+            delta, c = _signs(1, len(at), rng)[0], self.c / (k + 1) ** self.gamma
+            pair = np.clip(np.stack([at + c * delta, at - c * delta]), *bounds)
+            values = objective.values(pair)
+            slope = float(values[0] - values[1]) / (2 * c) if np.isfinite(values).all() else 0.0
+            if self.keep == "best":
+                w, value = best_of(w, value, pair, values)
+            at = np.clip(at - a / (self.A + k + 1) ** self.alpha * slope * delta, *bounds)  # 1 / Δ = Δ
+            slopes.append(abs(slope) * math.sqrt(len(at)))
             k += 1
         here = float(objective.values(at[None])[0])
         gain = a / (self.A + k) ** self.alpha
@@ -78,21 +81,32 @@ class SPSA(GradientFree):
         kept = {"w": at, **{name: np.asarray(number) for name, number in names.items()}}
         return Move(w, value, kept, {"gain": gain, "estimated_slope": float(np.mean(slopes))})
 
-    def _estimate(
-        self, objective: Objective, at: np.ndarray, k: float, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(ĝ, the two points, J there); ĝ is 0 where J is not finite.   at (n_weights,)"""
-        c = self.c / (k + 1) ** self.gamma
-        delta = rng.choice([-1.0, 1.0], len(at))
-        pair = np.clip(np.stack([at + c * delta, at - c * delta]), *self.bounds(at, objective))
-        values = objective.values(pair)
-        slope = (values[0] - values[1]) / (2 * c) if np.isfinite(values).all() else 0.0
-        return slope * delta, pair, values  # 1 / Δ = Δ
+    @classmethod
+    def sample(cls) -> SPSA:
+        return cls(iterations=25)
 
-    def _first_gain(self, objective: Objective, at: np.ndarray, rng: np.random.Generator) -> float:
-        """a with which the first step is `first_step` long; where J is flat, that of a slope of 1."""
-        slopes = [np.linalg.norm(self._estimate(objective, at, 0, rng)[0]) for _ in range(FIRST_LOOKS)]
-        return self.first_step * (self.A + 1) ** self.alpha / (float(np.mean(slopes)) or 1.0)
+    def _first_gain(
+        self, objective: Objective, w: np.ndarray, value: float, rng: np.random.Generator, bounds: Bounds
+    ) -> tuple[float, np.ndarray, float]:
+        """(a with which the first steps are about `first_step` long, the best weights, J there).
+
+        Where J is flat, a is that of a slope of 1.
+        """
+        shifts = self.c * _signs(FIRST_LOOKS, len(w), rng)
+        tried = np.clip(np.concatenate([w + shifts, w - shifts]), *bounds)
+        values = objective.values(tried)
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            rises = np.abs(values[:FIRST_LOOKS] - values[FIRST_LOOKS:])
+        rises = rises[np.isfinite(rises)]
+        slope = float(rises.mean() if len(rises) else 0.0) / (2 * self.c) * math.sqrt(len(w))
+        if self.keep == "best":
+            w, value = best_of(w, value, tried, values)
+        return self.first_step * (self.A + 1) ** self.alpha / (slope or 1.0), w, value
+
+
+def _signs(count: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """±1 at random.   -> (count, n)"""
+    return 2.0 * rng.integers(2, size=(count, n)) - 1
 
 
 __all__ = ["SPSA"]
