@@ -137,8 +137,8 @@ def _box(problem: Problem) -> dict[str, Any]:
 
 
 METHODS: dict[str, Search] = {
-    "CMAES": ours(lambda p: CMAES(sigma=p.half / 2, restarts=9, **_box(p))),
-    "CMAES bipop": ours(lambda p: CMAES(sigma=p.half / 2, restarts=19, mode="bipop", **_box(p))),
+    "CMAES": ours(lambda p: CMAES(sigma=p.half / 2, restarts=9)),
+    "CMAES bipop": ours(lambda p: CMAES(sigma=p.half / 2, restarts=19, mode="bipop")),
     "DifferentialEvolution": ours(lambda p: DifferentialEvolution(**_box(p))),
     "ParticleSwarm": ours(lambda p: ParticleSwarm(**_box(p))),
     "SimulatedAnnealing": ours(lambda p: SimulatedAnnealing(step=p.half / 10, **_box(p))),

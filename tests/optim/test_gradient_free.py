@@ -282,3 +282,10 @@ def test_what_makes_no_sense_is_refused_in_one_line(words):
     with pytest.raises(ConfigError, match=words) as caught:
         REFUSED[words]()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("optimizer", ["de", "pso(topology='global')"])
+def test_where_the_lowest_loss_is_0_the_end_is_that_all_members_lie_together(optimizer):
+    moves, _ = moves_of(as_minimizer(optimizer), bowl, [1.0, 1.0], 300)
+    assert "weights of all" in moves[-1].done
+    assert_close(moves[-1].value, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from fallline.optim.solver import Move, Objective
 
 MOST_FULL = 200  # weights: beyond it learning all n²/2 covariances takes more evaluations than a training has
 REGION = 2.0  # sigma to each side of the start, in which the first and later runs are centred
+LOST = 0.01  # a run whose losses differ by no more than this share of how far it lies behind the best ends early
 MOST_SMALL = 0.5  # of the evaluations of the last large run, for a small run of BIPOP
 
 
@@ -35,7 +37,8 @@ class CMAES(GradientFree):
     restarts    how many runs may follow the first
     covariance  "full", "diagonal" (sep-CMA-ES, linear in n: each weight has its own σ), "auto": full up to 200 weights
     low, high   bounds: a trial beyond counts as its reflection
-    tolfun      a run ends when the losses of some generations differ by no more than this
+    tolfun      a run ends when the losses of some generations differ by no more than this; one that settles above the
+                best of an earlier run ends sooner
     notes       "sigma", "axis_ratio" (longest to shortest axis of the cloud), "popsize", "restart"
     source      Hansen, arXiv:1604.00772 (figure 6, table 1, section B.3); IPOP: Auger & Hansen 2005; BIPOP: Hansen
                 2009; diagonal: Ros & Hansen 2008
@@ -74,7 +77,9 @@ class CMAES(GradientFree):
                  "restart": int(state["restart"])}  # fmt: skip
         kept = {**state, **cloud.state()}
         kept["spent"] = state["spent"] + cloud.popsize * np.eye(2)[int(state["small"])]
-        reason = cloud.ended(max(self.tolfun, 4 * objective.eps * abs(value)))
+        behind = float(cloud.bests.min()) - value  # of an earlier run
+        behind = LOST * behind if math.isfinite(behind) else 0.0
+        reason = cloud.ended(max(self.tolfun, 4 * objective.eps * abs(value), behind))
         most = MOST_SMALL * float(state["last_large"])
         if state["small"] and cloud.generation * cloud.popsize >= most:
             reason = reason or "its evaluations are used up"

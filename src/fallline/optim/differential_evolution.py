@@ -28,7 +28,8 @@ class DifferentialEvolution(GradientFree):
                is best where each weight can be found by itself, a high one where they depend on each other
     low, high  bounds: a weight beyond is drawn anew between them. The population starts spread evenly between them
     region     without bounds it starts in a box of this half-width round the starting weights, and may leave it
-    tolerance  the run ends when the standard deviation of the members' losses falls to this share of their mean
+    tolerance  the run ends when the standard deviation of the members' losses falls to this share of their mean, or the
+               members lie no further apart than this in any weight (relative to 1 + its size)
     notes      "spread" (that standard deviation), "accepted" (share of the trials)
     source     Storn & Price 1997; dithering: Price, Storn & Lampinen 2005; the start, a Latin hypercube: McKay 1979
     """
@@ -71,8 +72,8 @@ class DifferentialEvolution(GradientFree):
         if values[best] < value:
             w, value = members[best].copy(), float(values[best])
         notes = {"spread": float(np.std(values)) if np.isfinite(values).all() else np.inf, "accepted": accepted}
-        same = agree(values, max(self.tolerance, objective.eps))
-        done = f"the losses of all {len(values)} members agree" if same else ""
+        same = agree(members, values, max(self.tolerance, objective.eps))
+        done = f"the {same} of all {len(values)} members agree" if same else ""
         return Move(w, value, {"start": start, "population": members, "values": values}, notes, done)
 
     def _generation(

@@ -86,9 +86,15 @@ def best_of(w: np.ndarray, value: float, W: np.ndarray, values: np.ndarray) -> t
     return (W[i].copy(), float(values[i])) if values[i] < value else (w, value)
 
 
-def agree(values: np.ndarray, tolerance: float) -> bool:
-    """Whether a population has converged: the standard deviation of its values is at most tolerance · |their mean|."""
-    return bool(np.isfinite(values).all() and np.std(values) <= tolerance * abs(float(np.mean(values))))
+def agree(W: np.ndarray, values: np.ndarray, tolerance: float) -> str:
+    """What all members of a population agree on, so that it has converged; "" while they do not.
+
+    The losses: their standard deviation is at most tolerance · |their mean|. The weights: no two values of one of them
+    are further apart than tolerance · (1 + its size).   W (count, n_weights), values (count,)
+    """
+    if np.isfinite(values).all() and np.std(values) <= tolerance * abs(float(np.mean(values))):
+        return "losses"
+    return "weights" if (np.ptp(W, axis=0) <= tolerance * (1 + np.abs(W[0]))).all() else ""
 
 
 def scalars(state: Arrays, *names: str) -> list[float]:

@@ -26,7 +26,8 @@ class ParticleSwarm(GradientFree):
     topology   neighbours: "ring", the two beside it and itself; "global", all: faster, and sooner in a local minimum
     low, high  bounds: who arrives there stays on the bound for that time, thrown back at half the speed
     region     without bounds the swarm starts in a box of this half-width round the starting weights, and may leave it
-    tolerance  the run ends when the standard deviation of the particles' best losses falls to this share of their mean
+    tolerance  the run ends when the standard deviation of the particles' best losses falls to this share of their mean,
+               or the best places lie no further apart than this in any weight (relative to 1 + its size)
     notes      "spread" (that standard deviation), "speed" (the mean length of v)
     source     Kennedy & Eberhart 1995; χ: Clerc & Kennedy 2002, eq. 4.14; the defaults: Bratton & Kennedy 2007
     """
@@ -74,8 +75,8 @@ class ParticleSwarm(GradientFree):
         w, value = best_of(w, value, bests, values)
         spread = float(np.std(values)) if np.isfinite(values).all() else np.inf
         notes = {"spread": spread, "speed": float(np.linalg.norm(speeds, axis=1).mean())}
-        same = agree(values, max(self.tolerance, objective.eps))
-        done = f"the best losses of all {len(values)} particles agree" if same else ""
+        same = agree(bests, values, max(self.tolerance, objective.eps))
+        done = f"the best {same} of all {len(values)} particles agree" if same else ""
         kept = {"start": state["start"], "places": places, "speeds": speeds, "bests": bests, "values": values}
         return Move(w, value, kept, notes, done)
 
