@@ -151,7 +151,7 @@ def test_row_120_high_variance_and_its_cures():
     assert names_of(table) == [*VARIANCE, *BIAS]
     row = fit.history[-1]
     gap = row["validation_loss"] - row["train_loss"]
-    assert table.columns["evidence"][0].startswith(f"gap {gap:.3g}: train {row['train_loss']:.3g}")
+    assert table.columns["evidence"][0] == f"gap {gap:.3g} of {row['validation_loss']:.3g}"
 
 
 def test_row_120_the_cure_with_the_better_evidence_comes_first():

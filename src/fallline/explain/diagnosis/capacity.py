@@ -180,7 +180,7 @@ def cures(case: Case, *, bias: bool) -> Listing:
         "more parameters": (bias and falls < SLIGHT, size),
         "longer training": (bias and falls >= SLIGHT, end),
         "more unique data": (not bias, gap),
-        "regularisation": (not bias, f"l2={penalty:g}" + (f", {gap}" if not gap.startswith("no") else "")),
+        "regularisation": (not bias, f"l2={penalty:g}"),
     }
     kinds = ("more parameters", "longer training"), ("more unique data", "regularisation")
     first, other = kinds if bias else kinds[::-1]
@@ -200,9 +200,7 @@ def _gap(case: Case) -> str:
         return "no validation rows, so no gap is known"
     row = history[-1] if fit.ended == "epochs" else next(r for r in history if r["epoch"] == fit.best_epoch)
     gap = row["validation_loss"] - row["train_loss"]
-    return f"gap {number_text(gap, 3)}: train {number_text(row['train_loss'], 3)}, validation " + number_text(
-        row["validation_loss"], 3
-    )
+    return f"gap {number_text(gap, 3)} of {number_text(row['validation_loss'], 3)}"
 
 
 def no_gain(case: Case) -> Finding | None:
