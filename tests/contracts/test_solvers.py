@@ -89,7 +89,7 @@ def test_it_minimises_a_quadratic_and_never_rises(cls):
 
 @every_solver
 def test_it_finds_the_end_of_rosenbrocks_valley(cls):
-    """From (-1.2, 1), as Rosenbrock did, to 1 % of the first value."""
+    """From (-1.2, 1), as Rosenbrock did, to 1 % of the first value; those that know the valley's bend to the end."""
     moves, _ = iterations(cls.sample(), 600 if cls.uses_gradient else 100, (-1.2, 1.0), Rosenbrock)
     assert moves[-1].value <= 0.01 * Rosenbrock().compute([-1.2, 1.0])
     if cls.__name__ in ("AugmentedLagrangian", "LBFGS", "LevenbergMarquardt", "Newton", "NewtonCG"):

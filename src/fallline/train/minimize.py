@@ -236,7 +236,7 @@ class _Bounded(FunctionObjective):
 def _set_bounds(objective: _Bounded, method: Minimizer, bounds: Any) -> None:
     """Gives the objective its bounds; ConfigError where the method cannot follow any."""
     if isinstance(method, Solver) and method.uses_gradient and not method.takes_bounds:
-        able = ", ".join(repr(n) for n, c in records_of(Solver).items() if c.takes_bounds)
+        able = ", ".join(repr(n) for n, c in records_of(Solver).items() if c.takes_bounds and c.uses_gradient)
         raise ConfigError(f"{method!r} does not follow bounds: take one of {able}, or an optimizer such as 'adam'")
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
         raise ConfigError(f"bounds={bounds!r}: give (low, high), each a number, None, or an array or tree like x0")
