@@ -57,8 +57,8 @@ class TableOptions(Record):
     l2             strength of l2/2 · Σw², added to the mean loss; not given: 10 / m for m training rows, which is the
                    penalty (λ/2m) Σw² with λ = 10, what the weights are believed to be before m rows are seen
     loss           what training makes small, by name; not given: what suits the target
-    optimizer      rule of the steps: "adam", "momentum(momentum=0.95)", "ema(adam)" …, or a solver, which looks at all rows
-                   at once and takes an epoch for each of its iterations: "lbfgs", "levenberg_marquardt", "random"
+    optimizer      rule of the steps: "adam", "momentum(momentum=0.95)", "ema(adam)" …, or a solver, which looks at all
+                   rows at once and takes an epoch for each of its iterations: "lbfgs", "levenberg_marquardt", "random"
     learning_rate  size of the steps; not given: the optimizer's own
     schedule       learning rate that changes with the steps, such as "cosine(0.01)", in place of a fixed one
     batch_size     rows of a step, or "full" for all of them
