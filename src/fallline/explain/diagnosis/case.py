@@ -16,6 +16,7 @@ from fallline.explain.diagnosis.subject import Subject
 from fallline.explain.diagnosis.yardsticks import Yardsticks, predictions, target_matrix, yardsticks_of
 from fallline.nn.collapse import collapse
 from fallline.nn.dense import Dense
+from fallline.train.history import LARGE_RISE
 from fallline.train.objective import TrainingObjective
 from fallline.train.pair import has_weights, through, tried
 from fallline.train.pairing import Remark, remarks
@@ -103,13 +104,27 @@ class Case:
         return fit.ended == "failed" or bool(losses[-1] > max(1.0, losses[0]) + abs(losses[0]))
 
     @cached_property
+    def large_rises(self) -> list[tuple[int, int]]:
+        """Where the train loss rose for three epochs or more and gave back a good part of what it had gained."""
+        history = self.subject.history
+        if history is None or "history" not in self.has:
+            return []
+        losses = dict(zip(history["epoch"].astype(int).tolist(), history["train_loss"].tolist(), strict=True))
+        first = history["train_loss"][0]
+        return [
+            (start, end)
+            for start, end in history.rises("train_loss", 3)
+            if losses[end] - losses[start] > LARGE_RISE * max(abs(losses[start]), first - losses[start])
+        ]
+
+    @cached_property
     def suffers(self) -> bool:
-        """Whether the network, trained, is clearly worse on its own training rows than a linear model would be."""
+        """Whether the network, trained, is clearly worse on its own training rows than a simple method would be."""
         if self.subject.beside is not None:
             ours, linear = self.subject.beside
             return self.failed or not ours <= WORSE * linear
         found = self.yardsticks if self.subject.is_trained and self.subject.y is not None else None
-        return self.failed or (found is not None and found.trails_linear)
+        return self.failed or (found is not None and found.trails_simple)
 
     @cached_property
     def behind(self) -> Yardsticks | None:

@@ -118,7 +118,7 @@ def unscaled(case: Case) -> Finding | None:
     untrained = not case.subject.is_trained
     if sizes[high] <= (UNEQUAL if untrained else LARGE) and ratio <= UNEQUAL:
         return None
-    if not (case.suffers or untrained or case.is_stuck):
+    if not (case.suffers or untrained or case.is_stuck or case.large_rises):
         return None
     names = [_name(case, j) for j in (high, low)]
     facts = Facts([

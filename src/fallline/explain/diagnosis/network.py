@@ -137,7 +137,7 @@ def exploding(case: Case) -> Finding | None:
         return None
     first, last = rows[0].spread, rows[-2].spread  # the last layer gives what the target asks for
     growth = last / first if first > 0 else math.inf
-    grown = growth > GROWN and last > GROWN and (case.suffers or not case.subject.is_trained)
+    grown = growth > GROWN and last > GROWN and (case.suffers or not case.subject.is_trained or _began_far(case))
     back = sizes[0] / min(sizes) if min(sizes) > 0 else 0.0
     if not grown and not back > EXPLODED:
         return None
@@ -147,6 +147,14 @@ def exploding(case: Case) -> Finding | None:
     cause = "weights that start too large: each layer multiplies what it is given"
     cure = "Start with weights that suit the activation (init='he' for ReLU, 'glorot' for Tanh), or put in BatchNorm"
     return Finding("exploding gradients", verdict, rows[-1].path, (_gradient_table(rows, sizes),), cause, cure)
+
+
+def _began_far(case: Case) -> bool:
+    """Whether the untrained network's loss was a thousand times what it came to."""
+    history = case.subject.history
+    if history is None or "history" not in case.has:
+        return False
+    return bool(history["train_loss"][0] > EXPLODED * abs(history["train_loss"][-1]))
 
 
 def identical(case: Case) -> Finding | None:

@@ -9,7 +9,7 @@ from fallline.explain.diagnosis.case import Case
 from fallline.explain.diagnosis.finding import Finding
 from fallline.explain.reports.report import Facts
 from fallline.optim.solver import Solver
-from fallline.train.history import LARGE_RISE, History
+from fallline.train.history import History
 
 WORSE = 1.2  # times the untrained loss: training has made the network clearly worse than it was
 BOUNCES = 0.1  # of all that was gained: the median move from one epoch to the next, of a loss that jumps up and down
@@ -43,7 +43,7 @@ def still_falls(losses: np.ndarray) -> float:
 
     The means of the last three windows fall by f1 and then f2; with r = f2 / f1 (at most 0.9) f2 r / (1 - r) comes,
     and of a loss that is positive not more than there is of it. A fall within the noise of the epochs is none; the
-    noise is that of their second differences, in which an even fall cancels.
+    noise is that of their second differences, in which an even fall cancels, where there are enough of them.
     """
     width = max(1, (len(losses) - 1) // (2 * WINDOWS))
     last = losses[-WINDOWS * width :]
@@ -52,7 +52,7 @@ def still_falls(losses: np.ndarray) -> float:
     first, second, third = (float(part.mean()) for part in np.split(last, WINDOWS))
     before, fall, gained = first - second, second - third, float(losses[0]) - third
     noise = float(np.sqrt((np.diff(last, 2) ** 2).mean() / 6))
-    if fall <= SURE * noise * np.sqrt(2 / width):
+    if fall <= (SURE * noise * np.sqrt(2 / width) if width >= WINDOWS else 0.0):
         return 0.0
     ratio = min(fall / before, FEWEST_LEFT) if before > 0 else FEWEST_LEFT
     left = fall * ratio / (1 - ratio)
@@ -122,15 +122,8 @@ def _thrown(case: Case, losses: np.ndarray) -> bool:
 
 def rises(case: Case) -> Finding | None:
     """The training loss rose for three epochs and gave back a good part of what it had gained."""
-    history = case.subject.history
+    history, large = case.subject.history, case.large_rises
     assert history is not None
-    losses = dict(zip(history["epoch"].astype(int).tolist(), history["train_loss"].tolist(), strict=True))
-    first = history["train_loss"][0]
-    large = [
-        (start, end)
-        for start, end in history.rises("train_loss", 3)
-        if losses[end] - losses[start] > LARGE_RISE * max(abs(losses[start]), first - losses[start])
-    ]
     if not large:
         return None
     shown = [history.rise_text(*rise).partition(":")[0] for rise in large[:3]]
@@ -153,9 +146,9 @@ def too_slow(case: Case) -> Finding | None:
     if fit.ended != "epochs" or isinstance(fit.optimizer, Solver):
         return None
     left = still_falls(history["validation_loss" if "validation" in case.has else "train_loss"])
-    if left <= STILL or (left <= MOST and case.behind is not None):
-        return None
     losses, epochs, straight = history["train_loss"], int(history[-1]["epoch"]), _straight(history)
+    if left <= STILL or (left <= MOST and epochs >= MANY_EPOCHS and case.behind is not None):
+        return None
     rate = history["learning_rate"][-1] if "learning_rate" in history else float("nan")
     more = f"{min(left, 9.99):.0%} of the fall so far"
     facts = Facts([

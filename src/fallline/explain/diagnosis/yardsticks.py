@@ -99,13 +99,8 @@ class Yardsticks:
         return self.skill(self._errors_of(self.near_found), self.train)
 
     @cached_property
-    def trails_linear(self) -> bool:
-        """Whether the network is clearly worse on its training rows than the linear model on rows left out."""
-        return self._trails(self.linear_found)
-
-    @cached_property
     def trails_simple(self) -> bool:
-        """The same with the better one of the two."""
+        """Whether the network is clearly worse on its training rows than the better simple method on rows left out."""
         return self._trails(self.linear_found if self.linear >= self.near else self.near_found)
 
     @property
