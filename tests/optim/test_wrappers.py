@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fallline.core.errors import ConfigError
+from fallline.core.errors import ConfigError, UnknownNameError
 from fallline.core.record import as_record
 from fallline.ops.random import new_key
 from fallline.optim.accumulate import Accumulate
 from fallline.optim.adam import Adam, AdamW
-from fallline.optim.curves import Cosine
+from fallline.optim.curves import Cosine, CosineRestarts
 from fallline.optim.noise import GradientNoise
 from fallline.optim.optimizer import Context, Optimizer
 from fallline.optim.sgd import SGD, Momentum
+from fallline.optim.solver import as_minimizer
 from fallline.optim.wrappers import ClipEach, ClipNorm, ClipValue, Decay, Freeze, PathRate
 from tests.tolerance import assert_close
 
@@ -150,6 +151,14 @@ def test_optimizers_by_name():
     assert as_record("clip_norm('momentum(0.1)', 2.0)", Optimizer) == ClipNorm(Momentum(0.1), 2.0)
     assert SGD("0.5").learning_rate == 0.5
     assert SGD("cosine(0.5)").learning_rate == Cosine(0.5)
+
+
+def test_a_schedule_is_no_optimizer():
+    with pytest.raises(
+        UnknownNameError, match=r"'sgdr' is a learning rate, and no optimizer: write sgd\(sgdr\(0.1\)\)"
+    ):
+        as_minimizer("sgdr(0.2)")
+    assert as_minimizer("sgd(sgdr(0.1))") == SGD(CosineRestarts(0.1))
 
 
 @pytest.mark.parametrize("rate", [None, True, [0.1], -0.1])

@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fallline.core.errors import ConfigError, UnknownNameError
-from fallline.core.record import as_record
+from fallline.core.record import as_record, records_of
+from fallline.core.registry import plain_name
 from fallline.optim.optimizer import Arrays, Minimizer
+from fallline.optim.schedules import Schedule
 
 
 class Objective(ABC):
@@ -206,6 +208,9 @@ def as_minimizer(value: Any) -> Minimizer:
     try:
         return as_record(value, Minimizer)
     except UnknownNameError as error:  # users call all of them optimizers
+        name = str(value).partition("(")[0].strip()
+        if any(plain_name(name) in map(plain_name, (n, *c.aliases)) for n, c in records_of(Schedule).items()):
+            raise UnknownNameError(f"{name!r} is a learning rate, and no optimizer: write sgd({name}(0.1))") from None
         raise UnknownNameError(str(error).replace("no minimizer", "no optimizer", 1)) from None
 
 
