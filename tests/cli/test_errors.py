@@ -180,6 +180,8 @@ def test_failed_training_leaves_no_empty_folder(call: Call, tmp_path: Path, data
         (["--activation", "rellu"], ["'rellu'", "did you mean 'ReLU'"]),
         (["--optimizer", "adamm"], ["'adamm'", "'Adam'"]),
         (["--optimizer", "adam(beta=0.5)"], ["no field 'beta'", "'beta1'"]),
+        (["--optimizer", "ema(adamm)"], ["'adamm'", "'Adam'"]),
+        (["--optimizer", "ema(adam, decay=1)"], ["EMA(decay=1): decay must be below 1"]),
         (["--loss", "poison"], ["did you mean 'Poisson'?"]),
         (["--loss", "mse"], ["is text", "leave out --loss"]),
         (["--schedule", "cosin"], ["did you mean 'Cosine'"]),

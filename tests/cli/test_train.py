@@ -158,6 +158,16 @@ def test_options_are_kept(call: Call, data: Path) -> None:
     assert options["schedule"] == "cosine(0.01)"
 
 
+def test_wrappers_around_an_optimizer(call: Call, data: Path) -> None:
+    """Texts nest; the ensemble of the snapshots is the model that predicts."""
+    text = "snapshots(clip-norm(adam(0.01), max_norm=2.0), cycles=2)"
+    told = call("train", data, *QUICK, "--optimizer", text, "--json")
+    assert json.loads(told.out)["options"]["optimizer"] == text
+    model = load("runs/data")
+    assert len(model.network.members) == 2
+    assert call("predict", "runs/data", data).status == 0
+
+
 def test_stop_on_a_value_that_is_not_finite_is_one_warning(call: Call, data: Path) -> None:
     """The rate explodes after epoch 4: the weights of a finite epoch are kept, and the result says why."""
     blast = ("--optimizer", "sgd", "--schedule", "piecewise((0.1, 1e30), boundaries=(4,))")
