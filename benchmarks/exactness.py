@@ -23,6 +23,7 @@ from fallline.cli.result import CLOCK, FILES, RESULT
 KILLS, QUICK_KILLS = 50, 2
 EPOCHS, QUICK_EPOCHS = 60, 20
 POLL = 0.001  # seconds
+TOLD = 5  # kills after which a word says how it goes
 DAMAGES = ("cut", "flipped")  # what every third kill does to the newest checkpoint besides
 TRAIN, FIT = "fallline train", "fl.fit: dropout, EMA, one-cycle"  # the two runs
 SHORT = {"train": TRAIN, "fit": FIT}
@@ -127,7 +128,7 @@ def main(asked: argparse.Namespace) -> None:
             with tempfile.TemporaryDirectory() as made, pinned.inherited(threads):
                 run = _run(asked, name, threads, Path(made))
                 run.uninterrupted()
-                _kill(run, kills, asked.seed)
+                _kill(run, kills, asked.seed, report)
                 entries.append(_entry(run, kills))
     _show(report, entries)
     report.write(entries)
@@ -153,11 +154,13 @@ def _run(asked: argparse.Namespace, name: str, threads: int, folder: Path) -> Ru
     return Run(name, python(*always, "heart.csv", *options), again, folder, environment, threads)
 
 
-def _kill(run: Run, kills: int, seed: int) -> None:
+def _kill(run: Run, kills: int, seed: int, report: Report) -> None:
     rng = np.random.default_rng(seed)
     for k, after in enumerate(rng.uniform(0, run.seconds, kills)):
         damage = DAMAGES[k // 3 % 2] if k % 3 == 2 else ""
         run.killed(float(after), damage, rng)
+        if (k + 1) % TOLD == 0:
+            report.say(f"{run.name}: {run.ends['identical']} of {k + 1} identical so far")
 
 
 def _entry(run: Run, kills: int) -> dict[str, Any]:
