@@ -45,9 +45,10 @@ def main(asked: argparse.Namespace) -> None:
     names = (asked.tables or list(PACKAGED))[: 1 if asked.quick else None]
     tables = [rows_of(name) for name in names] + ([] if asked.quick else [friedman(), checkers()])
     seeds = SEEDS[:1] if asked.quick else SEEDS
-    entries = [_entry("sound", kind, rows, seed, made) for rows in tables for kind, made in SOUND.items()
+    sound = dict(list(SOUND.items())[: 1 if asked.quick else None])
+    entries = [_entry("sound", kind, rows, seed, made) for rows in tables for kind, made in sound.items()
                for seed in seeds]  # fmt: skip
-    faults = dict(list(FAULTS.items())[:3]) if asked.quick else FAULTS
+    faults = dict(list(FAULTS.items())[:2]) if asked.quick else FAULTS
     entries += [_entry("broken", fault, rows, seeds[0], made) for fault, made in faults.items() for rows in tables]
     found = [entry for entry in entries if entry is not None]
     _show(report, found)

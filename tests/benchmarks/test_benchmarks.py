@@ -84,6 +84,16 @@ def test_scaling_sweeps_every_quantity(answer, tmp_path):
     assert picture.stat().st_size > 1000
 
 
+def test_diagnosis_counts_false_alarms_and_misses(answer):
+    rows, told = answer("diagnosis", "--tables", "wine")
+    assert {row["kind"] for row in rows} == {"sound", "broken"}
+    assert {row["table"] for row in rows} == {"wine"}
+    for row in rows:
+        expected = not row["findings"] if row["kind"] == "sound" else row["findings"][:1] == [row["setup"]]
+        assert row["right"] == expected
+    assert f"broken: {sum(row['right'] for row in rows if row['kind'] == 'broken')} of 2 named first" in told
+
+
 def test_compile_times_every_state_of_the_cache(answer):
     (entry,), _ = answer("compile")
     assert entry["workload"] == "depth 2"

@@ -26,6 +26,7 @@ FEWEST_LEVELS = 5
 COPIES = 0.3  # of the rows; a public table of wines has 15 % of them
 CONTINUOUS = 0.2  # of the rows have a value of their own: only then is a row that is there twice no accident
 RARE = 0.15  # share of a class
+FEWEST_OF_A_CLASS = 20  # rows: with fewer its AUC is known to a tenth only, and no weight makes up for them
 FOUND = 0.5  # of the rare class
 RANKED = 0.7  # AUC: the rare class can be told from the others, it is only never called
 DIGITS = 4
@@ -298,7 +299,8 @@ def imbalance(case: Case) -> Finding | None:
         T, P = np.hstack([1 - T, T]), np.hstack([1 - P, P])
     shares, called = T.mean(axis=0), P.argmax(axis=1)
     recalls = [float((called[T[:, k] > 0] == k).mean()) if T[:, k].any() else 1.0 for k in range(T.shape[1])]
-    rare = [k for k in range(T.shape[1]) if 0 < shares[k] <= RARE and recalls[k] < FOUND]
+    enough = T.sum(axis=0) >= FEWEST_OF_A_CLASS
+    rare = [k for k in range(T.shape[1]) if enough[k] and shares[k] <= RARE and recalls[k] < FOUND]
     if not rare or shares.max() < 1.5 / len(shares):
         return None
     k = min(rare, key=lambda j: recalls[j])

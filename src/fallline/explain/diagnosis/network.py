@@ -150,11 +150,14 @@ def exploding(case: Case) -> Finding | None:
 
 
 def _began_far(case: Case) -> bool:
-    """Whether the untrained network's loss was a thousand times what it came to."""
-    history = case.subject.history
-    if history is None or "history" not in case.has:
+    """Whether the untrained network's loss was a thousand times what it came to, or a hundred, of classes, where one
+    that says nothing of them begins with less than five.
+    """
+    history, loss = case.subject.history, case.subject.loss
+    if history is None or loss is None or "history" not in case.has:
         return False
-    return bool(history["train_loss"][0] > EXPLODED * abs(history["train_loss"][-1]))
+    losses = history["train_loss"]
+    return bool(losses[0] > EXPLODED * abs(losses[-1]) or (loss.task == "classification" and losses[0] > GROWN))
 
 
 def identical(case: Case) -> Finding | None:
