@@ -171,10 +171,12 @@ def _plane(comparison: Comparison, paths: Mapping[str, np.ndarray]) -> Plane:
         return Plane(loss_at, np.zeros(2), np.eye(2), (names[0], names[1]), title)
     moved = np.concatenate([(path - path[0]) / np.sqrt(len(path)) for path in paths.values()])
     _, sizes, directions = np.linalg.svd(moved, full_matrices=False)
+    ends = sum(path[-1] - path[0] for path in paths.values())  # they shall lie to the right and above
+    directions = directions[:2] * np.where(directions[:2] @ ends < 0, -1.0, 1.0)[:, None]
     shares = sizes[:2] ** 2 / max(float((sizes**2).sum()), np.finfo(float).tiny)
     labels = [f"main direction {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(shares)]
     title = f"{title}; the plane holds {shares.sum():.0%} of the variance of the ways"
-    return Plane(loss_at, start, directions[:2], (labels[0], labels[1]), title)
+    return Plane(loss_at, start, directions, (labels[0], labels[1]), title)
 
 
 def _surface(comparison: Comparison, way: Way) -> tuple[Callable[[np.ndarray], float], list[str], str]:
