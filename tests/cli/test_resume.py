@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,27 @@ def test_a_finished_run_says_so_and_changes_nothing(call: Call, killed: Callable
     assert told.out.startswith(f"{run} has come to its end (all 2 epochs are done): nothing is left to do.")
     assert call("train", "--resume", run, "--json").out == (run / RESULT).read_text()
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_after_ctrl_c_it_goes_on(
+    call: Call, places: list[Path], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer, seen = Checkpoints.offer, []
+
+    def interrupting(kept: Checkpoints, part: str, take: Any) -> None:
+        offer(kept, part, take)
+        seen.append(part)
+        if len(seen) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "offer", interrupting)
+        told = call("train", places[-1].parent / "data.csv", *QUICK, "--out", "cut")
+    assert "next: fallline train --resume cut\n" in told.out
+    told = call("train", "--resume", "cut")
+    assert told.out.startswith("cut goes on after epoch 0 of 2\n")  # it came while the first one was being judged
+    assert "--resume" not in told.out
+    assert outputs(Path("cut")) == expected
 
 
 def test_killed_while_results_are_written(

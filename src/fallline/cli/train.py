@@ -119,7 +119,7 @@ def _run(
     folder.keep(run, result, PAINTER.picture)
     if kept is not None:
         kept.finish()
-    say(closing(folder, diagnosed=bool(found)))
+    say(closing(folder, diagnosed=bool(found), goes_on=kept is not None and not kept.finished))
     if json:
         show.emit_json(result)
 
@@ -150,7 +150,7 @@ def _tell(notes: list[str], quiet: bool) -> None:
 def going_on(kept: Checkpoints, prepared: Prepared) -> list[str]:
     """Where a run goes on."""
     part = kept.parts["network"]
-    epoch, over = part["history"][-1]["epoch"], part["over"] and not kept.extended
+    epoch, over = part["history"][-1]["epoch"], part["over"] and part["over"][0] != "interrupted" and not kept.extended
     after = "with the linear baseline" if over else f"after epoch {epoch} of {prepared.options.epochs}"
     return [f"{kept.run} goes on {after}", ""]
 
@@ -227,9 +227,14 @@ def verdict(run: TableRun) -> list[str]:
     return [f"By {metric_label(name)} the linear baseline does no worse here: --hidden none trains it"]
 
 
-def closing(folder: RunFolder, *, diagnosed: bool = False) -> list[str]:
-    """Where everything lies, and what to do next."""
-    kept = f"{'replaced' if folder.replaced else 'kept'} in {folder.path}: {', '.join(FILES)}"
+def closing(folder: RunFolder, *, diagnosed: bool = False, goes_on: bool = False) -> list[str]:
+    """Where everything lies, and what to do next.
+
+    diagnosed  whether something was found;  goes_on  whether the run was interrupted and can go on
+    """
     place = shlex.quote(str(folder.path))
+    kept = f"{'replaced' if folder.replaced else 'kept'} in {folder.path}: {', '.join(FILES)}"
     following = f"next: fallline diagnose {place}" if diagnosed else f"next: fallline predict {place} DATA"
+    if goes_on:
+        following = f"next: fallline train --resume {place}"
     return ["", *(line for text in (kept, following) for line in show.wrap(text, show.screen_width(), show.INDENT))]
