@@ -102,3 +102,11 @@ def test_class_weights_count_in_rows_of_your_own_validation_too():
     weighted = fl.fit(fl.Sequential(fl.Dense(1)), (x, y), epochs=1, validation=(x, y), class_weight={1: 3.0})
     by_hand = weighted.model.evaluate(x, y, sample_weight=np.where(y == 1, 3.0, 1.0))["loss"]
     assert_close(weighted.history.best()["validation_loss"], by_hand, "f32")
+
+
+def test_numbers_whose_sum_is_infinite_are_finite_all_the_same():
+    huge = np.full((4, 2), 1e308)
+    assert len(fl.fit(fl.Sequential(fl.Dense(1)), (huge, [0, 1, 0, 1]), epochs=0, precision="float64").history) == 1
+    huge[2, 1] = -np.inf
+    with pytest.raises(fl.FalllineError, match="X holds -inf in row 2, column 1"):
+        fl.fit(fl.Sequential(fl.Dense(1)), (huge, [0, 1, 0, 1]), epochs=0, precision="float64")
