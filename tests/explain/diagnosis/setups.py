@@ -103,7 +103,7 @@ def _leak():
     return fitted(fl.mlp((16,)), X, y, epochs=40, validation=0.2, early_stopping=10, learning_rate=0.01)
 
 
-@broken("duplicated column")
+@broken("duplicated column", slow=True)
 def _duplicate():
     X, y = scaled("wine")
     X = np.c_[X, 2.54 * X[:, 3] + 1]
@@ -198,7 +198,7 @@ def _too_early():
 # Broken: what comes of it.
 
 
-@broken("overfit")
+@broken("overfit", slow=True)
 def _by_heart():
     X, rng = normal(40, 10, 0)
     return fitted(fl.mlp((1000,)), X, rng.integers(0, 2, 40), validation=0.5, epochs=40)
@@ -239,7 +239,7 @@ def _no_gain():
 # Sound.
 
 
-@sound("two classes, stopped in time")
+@sound("two classes, stopped in time", slow=True)
 def _cancer():
     X, y = scaled("breast_cancer")
     return fitted(fl.mlp((32,), dropout=0.1), X, y, validation=0.2, early_stopping=10, epochs=60, learning_rate=0.003)
