@@ -30,7 +30,7 @@ def write_model(model: Any, path: Path) -> Path:
     target = path / FILE_NAME if path.is_dir() or not path.suffix else path
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves(model.network).items()}
     about = {name: to_json(getattr(model, name)) for name in _PARTS}
-    about |= {"format": FORMAT, "notes": model.notes, "checksum": _checksum(arrays)}
+    about |= {"format": FORMAT, "notes": model.notes, "checksum": checksum(arrays)}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, [save(arrays, {"fallline": json.dumps(about, sort_keys=True)})])
@@ -49,7 +49,7 @@ def read_model(path: Path) -> dict[str, Any]:
         raise ModelFileError(
             f"{source} has model format {about.get('format')}, this version reads {FORMAT}: update fallline"
         )
-    if about.get("checksum") != _checksum(arrays):
+    if about.get("checksum") != checksum(arrays):
         raise ModelFileError(f"{source} is damaged: its arrays do not match their checksum; copy or train it again")
     try:
         parts = {name: from_json(about[name]) for name in _PARTS}
@@ -80,9 +80,10 @@ def _read(source: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return about, arrays
 
 
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
+def checksum(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 of arrays with their names, dtypes and shapes."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name}:{arrays[name].dtype}:{arrays[name].shape}:".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+        digest.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -1,32 +1,26 @@
 """Snapshot: a tree of plain data and arrays as one safetensors file that tells whether it is whole.
 
-    about     the tree as JSON, with a number in the place of each array
-    0, 1 …    the arrays
-    checksum  SHA-256 of all bytes of the file before it
-
-Reading it makes plain data and arrays; nothing is executed.
+The arrays are numbered; the metadata hold the tree as JSON, with a number in the place of each array, and a checksum of
+both. Reading it makes plain data and arrays; nothing is executed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from fallline.core.errors import ModelFileError
 from fallline.core.files import write_whole
+from fallline.train.model_file import checksum
 
 KIND = "snapshot 1"
-_DTYPES = {
-    "float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
-    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
-}  # fmt: skip
-_NAMES = {code: name for name, code in _DTYPES.items()}
-_DIGEST = 32  # bytes
 
 
 def write_snapshot(path: Path, tree: Any) -> None:
@@ -34,68 +28,45 @@ def write_snapshot(path: Path, tree: Any) -> None:
 
     tree  dicts with text as keys, lists, tuples, text, numbers, truth values, None and arrays of numbers
     """
-    write_whole(path, _pieces(tree))
+    arrays: list[np.ndarray] = []
+    about = json.dumps(_parted(tree, arrays), separators=(",", ":"))
+    metadata = {"fallline": KIND, "about": about, "checksum": _checksum(about, arrays)}
+    write_whole(path, [save({str(k): array for k, array in enumerate(arrays)}, metadata)])
 
 
 def read_snapshot(path: Path) -> Any:
     """The tree that was written; ModelFileError for anything but a whole file."""
     try:
-        content = path.read_bytes()
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays = [file.get_tensor(str(k)) for k in range(len(list(file.keys())))]
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from None
-    body = memoryview(content)[:-_DIGEST]
-    if len(content) <= _DIGEST or hashlib.sha256(body).digest() != content[-_DIGEST:]:
-        raise ModelFileError(f"{path} is damaged: its bytes do not match their checksum")
-    start = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:start])
-    if header.pop("__metadata__", {}).get("fallline") != KIND:
-        raise ModelFileError(f"{path} is of another version of fallline: go on with the one that wrote it")
-    arrays = {name: _array(body[start:], entry) for name, entry in header.items() if name != "checksum"}
-    return _joined(json.loads(arrays.pop("about").tobytes()), arrays)
+    except (SafetensorError, ValueError) as error:
+        raise ModelFileError(f"{path} is damaged: {error}") from None
+    if metadata.get("fallline") != KIND:
+        raise ModelFileError(f"{path} is damaged, or of another version of fallline: go on with the one that wrote it")
+    about = metadata.get("about", "")
+    if metadata.get("checksum") != _checksum(about, arrays):
+        raise ModelFileError(f"{path} is damaged: what it holds does not match its checksum")
+    return _joined(json.loads(about), arrays)
 
 
 def digest(tree: Any) -> str:
     """SHA-256 of a tree: equal for trees with the same data and the same bits in their arrays."""
-    found = hashlib.sha256()
-    for piece in _pieces(tree):
-        found.update(piece)
-    return found.hexdigest()
-
-
-def _pieces(tree: Any) -> Iterator[Any]:
-    """The bytes of the file, piece after piece: large arrays are not copied."""
     arrays: list[np.ndarray] = []
-    about = json.dumps(_parted(tree, arrays), separators=(",", ":")).encode()
-    about += b" " * (-len(about) % 8)
-    given = {"about": np.frombuffer(about, np.uint8), **{str(k): array for k, array in enumerate(arrays)}}
-    header: dict[str, Any] = {"__metadata__": {"fallline": KIND}}
-    end = 0
-    for name, array in given.items():
-        begin, end = end, end + array.nbytes
-        header[name] = {"dtype": _DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": (begin, end)}
-    header["checksum"] = {"dtype": "U8", "shape": (_DIGEST,), "data_offsets": (end, end + _DIGEST)}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    found = hashlib.sha256()
-    for piece in (len(text).to_bytes(8, "little"), text, *map(_bytes_of, given.values())):
-        found.update(piece)
-        yield piece
-    yield found.digest()
+    return _checksum(json.dumps(_parted(tree, arrays)), arrays)
 
 
-def _bytes_of(array: np.ndarray) -> Any:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-
-
-def _array(data: memoryview, entry: dict[str, Any]) -> np.ndarray:
-    begin, end = entry["data_offsets"]
-    return np.frombuffer(data[begin:end], np.uint8).copy().view(_NAMES[entry["dtype"]]).reshape(entry["shape"])
+def _checksum(about: str, arrays: Sequence[np.ndarray]) -> str:
+    of_arrays = checksum({str(k): array for k, array in enumerate(arrays)})
+    return hashlib.sha256(f"{about}{of_arrays}".encode()).hexdigest()
 
 
 def _parted(tree: Any, arrays: list[np.ndarray]) -> Any:
     """The tree with {"~array": k} in the place of each array, which is put at the end of `arrays`."""
     if isinstance(tree, (np.ndarray, np.generic)):
-        arrays.append(np.asarray(tree))
+        arrays.append(np.ascontiguousarray(tree).reshape(np.shape(tree)))
         return {"~array": len(arrays) - 1}
     if isinstance(tree, Mapping):
         return {str(name): _parted(part, arrays) for name, part in tree.items()}
@@ -106,11 +77,11 @@ def _parted(tree: Any, arrays: list[np.ndarray]) -> Any:
     return tree
 
 
-def _joined(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+def _joined(tree: Any, arrays: Sequence[np.ndarray]) -> Any:
     """`_parted` undone."""
     if isinstance(tree, dict):
         if "~array" in tree:
-            return arrays[str(tree["~array"])]
+            return arrays[tree["~array"]]
         if "~tuple" in tree:
             return tuple(_joined(part, arrays) for part in tree["~tuple"])
         return {name: _joined(part, arrays) for name, part in tree.items()}
