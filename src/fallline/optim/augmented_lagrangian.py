@@ -45,6 +45,7 @@ class AugmentedLagrangian(Solver):
     tolerance: float = setting(1e-8, at_least=0)
 
     takes_bounds: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
 
     def validate(self) -> None:
         if not isinstance(self.inner, LBFGS):

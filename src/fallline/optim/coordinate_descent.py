@@ -37,6 +37,7 @@ class CoordinateDescent(Solver):
     tolerance: float = setting(1e-8, at_least=0)
 
     takes_bounds: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
 
     def init(self, w: np.ndarray) -> Arrays:
         if len(w) > MOST_WEIGHTS:

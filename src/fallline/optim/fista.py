@@ -37,6 +37,7 @@ class FISTA(Solver):
 
     aliases: ClassVar[tuple[str, ...]] = ("proximal_gradient",)
     takes_bounds: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
 
     def init(self, w: np.ndarray) -> Arrays:
         return {"y": w.copy(), "t": np.asarray(1.0), "curvature": np.asarray(0.0)}

@@ -40,6 +40,7 @@ class LBFGS(Solver):
     tolerance: float = setting(1e-8, at_least=0)
 
     takes_bounds: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
 
     def validate(self) -> None:
         if self.c1 >= self.c2:

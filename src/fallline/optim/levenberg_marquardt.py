@@ -43,6 +43,7 @@ class LevenbergMarquardt(Solver):
     tolerance: float = setting(1e-8, at_least=0)
 
     aliases: ClassVar[tuple[str, ...]] = ("gauss_newton", "lm")
+    draws: ClassVar[bool] = False
 
     def init(self, w: np.ndarray) -> Arrays:
         return {"g": np.zeros(0), "mu": np.zeros(()), "nu": np.asarray(2.0)}

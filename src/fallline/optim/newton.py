@@ -31,6 +31,8 @@ class Newton(Solver):
 
     tolerance: float = setting(1e-10, at_least=0)
 
+    draws: ClassVar[bool] = False
+
     def init(self, w: np.ndarray) -> Arrays:
         if len(w) > MOST_WEIGHTS:
             raise ConfigError(
@@ -83,6 +85,7 @@ class LeastSquares(Solver):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("exact", "closed_form")
+    draws: ClassVar[bool] = False
 
     def iterate(
         self, objective: Objective, w: np.ndarray, value: float, state: Arrays, rng: np.random.Generator

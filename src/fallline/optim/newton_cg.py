@@ -36,6 +36,7 @@ class NewtonCG(Solver):
     tolerance: float = setting(1e-8, at_least=0)
 
     aliases: ClassVar[tuple[str, ...]] = ("truncated_newton",)
+    draws: ClassVar[bool] = False
 
     def init(self, w: np.ndarray) -> Arrays:
         return {"g": np.zeros(0)}

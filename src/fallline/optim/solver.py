@@ -161,6 +161,7 @@ class Solver(Minimizer):
     """
 
     takes_bounds: ClassVar[bool] = False  # whether it follows `Objective.bounds`, and knows the kinks of `Objective.l1`
+    draws: ClassVar[bool] = True  # whether `iterate` draws random numbers: to make a generator takes as long as a look
 
     def init(self, w: np.ndarray) -> Arrays:
         """The state before the first iteration; ConfigError for a w that the method is not made for."""

@@ -48,8 +48,10 @@ class Solving:
         if not math.isfinite(self.value):
             self.failure = "the loss of the starting weights is not finite: check these weights and the data"
             return
+        rng = np.random.default_rng(self.seed)
         while self.epoch < self.epochs and not self.reason:
-            rng = np.random.default_rng((self.seed, self.epoch + 1))
+            if self.solver.draws:
+                rng = np.random.default_rng((self.seed, self.epoch + 1))
             move = self.solver.iterate(self.objective, self.w, self.value, self.state, rng)
             if not math.isfinite(move.value):
                 self.failure = f"{self.solver!r} led to a loss that is not finite in epoch {self.epoch + 1}"

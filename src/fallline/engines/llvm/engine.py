@@ -104,6 +104,7 @@ class NativeCall:
         self.bound = _bound(self, engine, "call", self._plan, anew)
         self.choice = ThreadChoice(engine.thread_candidates)
         self._addresses: list[int] = [0] * len(program.inputs)
+        self._expected = [(spec.shape, spec.dtype) for spec in self.bound.plan.inputs]
         self._places = self.bound.plan.outputs
         self._fixed = [None if place.array[0] == "input" else self.bound.array(place) for place in self._places]
 
@@ -112,8 +113,9 @@ class NativeCall:
         return self.planned.plan()
 
     def __call__(self, *arrays: np.ndarray) -> Arrays:
-        bound, program = self.bound, self.program
-        given = [np.ascontiguousarray(a) for a in program.bind(arrays).values()]
+        bound, given = self.bound, [np.asarray(a, order="C") for a in arrays]
+        if [(a.shape, a.dtype) for a in given] != self._expected:
+            self.program.bind(arrays)  # says what does not fit
         with bound.lock:
             bound.given = dict(enumerate(given))
             try:
@@ -124,7 +126,8 @@ class NativeCall:
                         bound.set(("input", k), address)
                         self._addresses[k] = address
                 self._run()
-                bound.check_faults()
+                if bound.plan.faults:
+                    bound.check_faults()
                 outputs = zip(self._fixed, self._places, strict=True)
                 return [np.array(bound.array(place) if fixed is None else fixed) for fixed, place in outputs]
             finally:
