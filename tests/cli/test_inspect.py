@@ -84,6 +84,7 @@ def test_model_as_json(call: Call, trained: Path) -> None:
     assert found["classes"] == ["no", "yes it is"]
     result = json.loads((trained / "result.json").read_text())
     assert result.pop("seconds") > 0, "a clock's time, which the model file does not hold"
+    assert Path(result.pop("data")).exists(), "a place on this machine, which it does not hold either"
     assert found["notes"]["result"] == result
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fallline.core.settings import settings
+from fallline.engines.llvm.objects import cache_folder
+
 # Hides llvmlite as if it were not installed.
 HIDDEN = "import sys; sys.modules['llvmlite'] = None\n"
 # As if it were installed, but broken.
@@ -132,21 +135,32 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     pytest.importorskip("llvmlite")
     file = tmp_path / "file"
     file.write_text("no folder")
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o500)
-    places = [
+    places = [  # each in a process of its own that compiles everything: few, the others in the next test
         {"FALLLINE_CACHE": "off"},
-        {"FALLLINE_CACHE": str(file)},
         {"FALLLINE_CACHE": str(file / "below")},
-        {"FALLLINE_CACHE": str(closed)},
-        {"FALLLINE_CACHE": "/proc/nowhere"},
-        {"HOME": str(tmp_path / "missing"), "XDG_CACHE_HOME": ""},
         {"HOME": str(file), "XDG_CACHE_HOME": ""},
-        {"HOME": "", "XDG_CACHE_HOME": ""},
     ]
     found = [says(FITS + "both(engine='llvm')", **place) for place in places]
     assert all(len(lines) == 1 for lines in found), found
     assert len({lines[0] for lines in found}) == 1
+
+
+@pytest.mark.parametrize("place", ["{file}", "{file}/below", "/proc/nowhere", "relative/~nobody/below"])
+def test_a_folder_that_cannot_be_there_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    monkeypatch.chdir("/proc")
+    monkeypatch.setattr(settings, "cache", place.format(file=file))
+    assert cache_folder() is None
+
+
+@pytest.mark.parametrize("home", ["missing", "file"])
+def test_a_home_that_cannot_be_written_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(settings, "cache", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "file" / "below" if home == "missing" else tmp_path / "file"))
+    assert cache_folder() is None
 
 
 def test_importing_needs_no_llvmlite() -> None:
