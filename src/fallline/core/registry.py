@@ -46,6 +46,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
         self._names: dict[str, str] = {}  # plain name or alias -> name
         self._loaded: set[str] = set()
+        self._looked: set[tuple[str, str]] = set()  # (name, home) whose modules were looked through
         self._lock = threading.RLock()  # re-entrant: the homes look names up while they are imported
 
     def add(self, name: str, entry: T, aliases: Iterable[str] = ()) -> T:
@@ -84,9 +85,10 @@ class Registry(Generic[T]):
 
     def load_naming(self, name: str, home: str) -> None:
         """Imports the modules of a home whose source has the name, as a class or in quotes: the others can wait."""
-        if home not in self.homes or home in self._loaded:
+        if home not in self.homes or home in self._loaded or (name, home) in self._looked:
             return
         with self._lock:
+            self._looked.add((name, home))
             for module in pkgutil.iter_modules(importlib.import_module(home).__path__):
                 found = f"{home}.{module.name}"
                 if found not in sys.modules and _names(module, plain_name(name)):

@@ -10,7 +10,7 @@ from fallline.core.errors import ConfigError
 from fallline.core.record import record, setting
 from fallline.optim.line_search import Point, strong_wolfe
 from fallline.optim.optimizer import Arrays
-from fallline.optim.projection import free_weights, projected_step, residual, steepest
+from fallline.optim.projection import free_weights, has_kinks, projected_step, residual, steepest
 from fallline.optim.solver import Move, Objective, Solver, endless, reached, size_of, stuck
 
 CURVED = 1e-12  # sᵀy beyond this share of yᵀy: a pair that curves less would make steps of any length
@@ -69,7 +69,7 @@ class LBFGS(Solver):
     def _step(self, objective: Objective, w: np.ndarray, value: float, g: np.ndarray, state: Arrays) -> Point | None:
         """The point at the end of this iteration's step; None where no step lowers J."""
         s, y = state["s"], state["y"]
-        kinked = bool(np.any(objective.l1))
+        kinked = has_kinks(objective.l1)
         if objective.bounds is None and not kinked:
             p = -inverse_product(g, s, y)
             first = 1.0 if len(s) else min(1.0, 1 / size_of(g))
@@ -104,7 +104,8 @@ def inverse_product(g: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     Pairs without curvature are left out, as they may be where only some of the weights are looked at.
     """
-    pairs = [(s_k, y_k, product) for s_k, y_k in zip(s, y, strict=True) if (product := s_k.dot(y_k)) > 0]
+    products = (s * y).sum(axis=1).tolist()
+    pairs = [pair for pair in zip(s, y, products, strict=True) if pair[2] > 0]
     if not pairs:
         return g
     q, alphas = g.copy(), []
@@ -113,8 +114,8 @@ def inverse_product(g: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
         q -= alphas[-1] * y_k
     _, y_k, product = pairs[-1]
     q *= product / y_k.dot(y_k)
-    for (s_k, y_k, product), alpha in zip(pairs, reversed(alphas), strict=True):
-        q += (alpha - y_k.dot(q) / product) * s_k
+    for s_k, y_k, product in pairs:
+        q += (alphas.pop() - y_k.dot(q) / product) * s_k
     return q
 
 

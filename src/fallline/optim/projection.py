@@ -13,18 +13,23 @@ Bounds = tuple[np.ndarray, np.ndarray]
 SHORTEST, LONGEST = 0.1, 0.5  # of a step that is too long, the next one takes between these shares
 
 
+def has_kinks(l1: np.ndarray | float) -> bool:
+    """Whether any strength of Σ l1_j |w_j| is not 0."""
+    return bool(np.any(l1)) if isinstance(l1, np.ndarray) else l1 != 0
+
+
 def proximal(v: np.ndarray, strength: np.ndarray | float, bounds: Bounds | None) -> np.ndarray:
     """argmin_w  ½ (w - v)² + strength |w|  between the bounds: sign(v) max(|v| - strength, 0), clipped.
 
     source  Donoho & Johnstone 1994 (soft threshold)
     """
-    w = np.sign(v) * np.maximum(np.abs(v) - strength, 0.0) if np.any(strength) else v
+    w = np.sign(v) * np.maximum(np.abs(v) - strength, 0.0) if has_kinks(strength) else v
     return w if bounds is None else np.clip(w, *bounds)
 
 
 def residual(w: np.ndarray, g: np.ndarray, l1: np.ndarray | float, bounds: Bounds | None) -> np.ndarray:
     """w - prox(w - g), g the gradient without Σ l1 |w|: 0 at a minimum, and g where there are neither l1 nor bounds."""
-    if bounds is None and not np.any(l1):
+    if bounds is None and not has_kinks(l1):
         return g
     return w - proximal(w - g, l1, bounds)
 
