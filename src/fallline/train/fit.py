@@ -133,6 +133,9 @@ def fit(
     return _trained(trainer, locals(), partial(fill_model, *given))
 
 
+ARGUMENTS = tuple(inspect.signature(fit).parameters)
+
+
 def _trained(trainer: Trainer, call: Mapping[str, Any], again: Callable[[int], Model]) -> Fit:
     """The best of all starts, with the progress shown, kept in checkpoints where they are asked for.
 
@@ -141,7 +144,7 @@ def _trained(trainer: Trainer, call: Mapping[str, Any], again: Callable[[int], M
     starts, told = whole_number("restarts", call["restarts"]), _callables("callbacks", call["callbacks"])
     share = call["validation"]
     trainer.sharing = (share, call["seed"]) if share and np.isscalar(share) else None
-    asked = {name: call[name] for name in inspect.signature(fit).parameters}
+    asked = {name: call[name] for name in ARGUMENTS}
     run = kept_run(call["checkpoint"], asked, trainer.running.name, trainer.train, trainer.validation)
     with run as trainer.checkpoints, Progress(quiet=not call["progress"]) as show:
         trainer.consumers = [show, *told]
