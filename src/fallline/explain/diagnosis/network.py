@@ -169,7 +169,8 @@ def identical(case: Case) -> Finding | None:
         if W.ndim != 2 or W.shape[1] < 2:
             continue
         units = W if b is None or b.shape != W.shape[1:] else np.vstack([W, b])
-        different = len(np.unique(np.round(units / max(float(np.abs(units).max()), 1e-30), 6), axis=1).T)
+        rounded = np.round(units / max(float(np.abs(units).max()), 1e-30), 6) + 0.0  # no -0.0
+        different = len({column.tobytes() for column in rounded.T})  # np.unique imports numpy.ma
         if different > max(1, IDENTICAL * W.shape[1]):
             continue
         place = path.rpartition(".")[0] or "the network"
