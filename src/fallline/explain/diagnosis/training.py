@@ -110,7 +110,8 @@ def _bounce(losses: np.ndarray) -> float:
     turns = int((moves[1:] * moves[:-1] < 0).sum())
     if len(losses) <= FEWEST_EPOCHS or turns < TURNS * (len(moves) - 1) or gained <= 0:
         return 0.0
-    move = float(np.median(np.abs(moves)))  # of one spike it is none
+    sizes = np.sort(np.abs(moves))
+    move = float(sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]) / 2  # median: of one spike it is none
     return move / gained if move > JUMP * abs(losses[0]) else 0.0
 
 
