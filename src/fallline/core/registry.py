@@ -135,8 +135,8 @@ class Registry(Generic[T]):
 def _names(module: pkgutil.ModuleInfo, plain: str) -> bool:
     """Whether the source of a module has that name, as a class or in quotes."""
     try:
-        text = Path(module.module_finder.path, f"{module.name}.py").read_text(encoding="utf-8")  # type: ignore[union-attr]
-    except (AttributeError, OSError):  # not a file
+        text = Path(getattr(module.module_finder, "path", ""), f"{module.name}.py").read_text(encoding="utf-8")
+    except OSError:  # not a file
         return False
     if plain not in plain_name(text):
         return False

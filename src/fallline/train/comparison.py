@@ -144,8 +144,11 @@ def _way_columns(ways: Sequence[Sequence[Way]], over: str, n_seeds: int) -> dict
     def counts(cell: Callable[[Way], float | None]) -> list[Any]:
         return [None if found is None else round(found) for found in cells(cell)]
 
+    def at(mark: float) -> list[Any]:
+        return cells(lambda way: way.at(mark, over))
+
     marks = marks_of([way for each in ways for way in each], over)
-    columns = {f"after {mark:g}": cells(lambda way, mark=mark: way.at(mark, over)) for mark in marks}  # type: ignore[misc]
+    columns = {f"after {mark:g}": at(mark) for mark in marks}
     columns["best loss"] = cells(lambda way: way.best)
     if n_seeds > 1:
         columns["±"] = [float(np.std([way.best for way in each], ddof=1)) if each else None for each in ways]

@@ -285,7 +285,7 @@ def _listed(
     if len(parts) > 1:
         columns["±"] = [None if o.failure else float(o.metrics["validation"][metric].std(ddof=1)) for o in ranked]
     columns["seconds"] = [None if o.failure else float(o.seconds.sum()) for o in ranked]
-    rows = f"{len(parts)} folds of {len(parts[0].train[1]) + len(parts[0].validation[1])} rows"  # type: ignore[index]
+    rows = f"{len(parts)} folds of {sum(len(y) for _, y in parts[0].present.values())} rows"
     title = f"{len(ranked)} trials, {rows if len(parts) > 1 else parts[0]}"
     note = ".best is rank 1, .best.choices what it was made of, .fit the network trained on all rows."
     note, groups = " ".join([f"Ranked by validation {metric}.", note, *_failures(ranked)]), [""] * len(ranked)

@@ -209,7 +209,8 @@ def count_for(data: Any, choices: Mapping[str, Any]) -> int:
 
 def run_variant(parts: Parts, choices: Mapping[str, Any], seeds: Sequence[int]) -> Outcome:
     """Trains one variant once a seed and judges it on every part."""
-    fits, seconds, clocks, found = [], [], [], {part: [] for part in parts.present}  # type: ignore[var-annotated]
+    fits, seconds, clocks = [], [], []
+    found: dict[str, list[Any]] = {part: [] for part in parts.present}
     for seed in seeds:
         clock, start = Clock(), time.perf_counter()
         callbacks = (*several(choices.get("callbacks", ())), clock)

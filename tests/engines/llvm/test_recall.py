@@ -17,6 +17,7 @@ from fallline.engines.llvm import loader, recall
 from fallline.engines.llvm.engine import NativeCall
 from fallline.engines.llvm.recall import plan_key, program_words
 from fallline.graph.program import Program
+from tests.tolerance import assert_close
 
 X = np.linspace(-2, 2, 35, dtype="float32").reshape(7, 5)
 
@@ -134,4 +135,4 @@ def test_a_plan_that_cannot_be_used_is_made_anew(kept: Path, monkeypatch: pytest
     monkeypatch.setattr(loader, "_ADDRESSES", {})
     call = call_of(fl.exp, X)
     assert call.planned is not None
-    np.testing.assert_allclose(call(X)[0], np.exp(X), rtol=1e-6)
+    assert_close(call(X)[0], np.exp(X), "f32")

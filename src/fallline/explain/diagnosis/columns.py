@@ -9,7 +9,7 @@ import numpy as np
 from fallline.core.cached import cached_property
 from fallline.core.tree import leaves
 from fallline.data.cells import number_values
-from fallline.data.encoders import NumberColumn
+from fallline.data.encoders import CategoryColumn, NumberColumn
 from fallline.data.table import Table
 from fallline.explain.diagnosis.subject import Subject
 
@@ -58,8 +58,8 @@ def columns_of(subject: Subject) -> list[Column]:
     return [Column(n, v, k) for n, v, k in zip(names, values, numeric, strict=True)]
 
 
-def _from_table(table: Table, column: object) -> Column:
-    name = column.name  # type: ignore[attr-defined]
+def _from_table(table: Table, column: NumberColumn | CategoryColumn) -> Column:
+    name = column.name
     if isinstance(column, NumberColumn):
         return Column(name, number_values(table.column(name)))
     cells = table.text(name).fill_null("")
