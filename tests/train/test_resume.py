@@ -367,11 +367,13 @@ def test_the_default_writes_beside_the_training_and_keeps_two(tmp_path, monkeypa
         "fallline.train.checkpoint.write_snapshot",
         lambda path, tree: written.append(path.name) or write_snapshot(path, tree),
     )
+    offer = Checkpoints.offer  # on a busy machine one is still being written when the next is due: then it is left out
+    monkeypatch.setattr(Checkpoints, "offer", lambda kept, *part: (kept.wait(), offer(kept, *part)))
     fl.fit(data=(X, LABELS), **call, checkpoint=Checkpoint(str(tmp_path), seconds=1e-9))
     assert written[0] == "start.safetensors"
     assert written[-1] == "last.safetensors"
     assert written[1:-1] == [f"{number:06}.safetensors" for number in range(1, len(written) - 1)]
-    assert len(written) > 3
+    assert len(written) > 10
     same(
         fl.resume(tmp_path, (X, LABELS)),
         started(tmp_path / "whole", options("all rows in a step, penalties") | {"epochs": 30}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -87,7 +88,7 @@ class LBFGS(Solver):
     def _kept(self, state: Arrays, w: np.ndarray, g: np.ndarray, found: Point) -> Arrays:
         """The state with one pair more, and without the oldest where there are too many."""
         s, y = found.w - w, found.g - g
-        if not s @ y > CURVED * (y @ y):
+        if not s.dot(y) > CURVED * y.dot(y):
             return {**state, "g": found.g}
         return {"s": self._with(state["s"], s), "y": self._with(state["y"], y), "g": found.g}
 
@@ -102,21 +103,29 @@ class LBFGS(Solver):
 def inverse_product(g: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
     """H g of the pairs, the oldest first; g itself without any.   s, y (pairs, n_weights), g (n_weights,)
 
-    Pairs without curvature are left out, as they may be where only some of the weights are looked at.
+    The two loops over the pairs at once:  H g = γ r + (s_j) R⁻ᵀ (D u - γ (y_j·r)),  u = R⁻¹ (s_i·g),  r = g - (y_i) u,
+    where R holds the s_i·y_j with i <= j, D its diagonal, and γ is sᵀy / yᵀy of the newest pair. Pairs without
+    curvature are left out, as they may be where only some of the weights are looked at.
+    source  Byrd, Nocedal & Schnabel 1994, "Representations of quasi-Newton matrices", theorem 2.2
     """
-    products = (s * y).sum(axis=1).tolist()
-    pairs = [pair for pair in zip(s, y, products, strict=True) if pair[2] > 0]
-    if not pairs:
+    products = s.dot(y.T)
+    diagonal = products.diagonal()
+    if len(s) and not diagonal.min() > 0:
+        curved = diagonal > 0
+        return inverse_product(g, s[curved], y[curved])
+    if not len(s):
         return g
-    q, alphas = g.copy(), []
-    for s_k, y_k, product in reversed(pairs):
-        alphas.append(s_k.dot(q) / product)
-        q -= alphas[-1] * y_k
-    _, y_k, product = pairs[-1]
-    q *= product / y_k.dot(y_k)
-    for s_k, y_k, product in pairs:
-        q += (alphas.pop() - y_k.dot(q) / product) * s_k
-    return q
+    inverse = np.linalg.inv(products * _upper(len(s)))
+    gamma = diagonal[-1] / y[-1].dot(y[-1])
+    u = inverse.dot(s.dot(g))
+    r = g - u.dot(y)
+    return gamma * r + (diagonal * u - gamma * y.dot(r)).dot(inverse).dot(s)
+
+
+@lru_cache
+def _upper(n: int) -> np.ndarray:
+    """(n, n): 1 on the diagonal and above it."""
+    return np.triu(np.ones((n, n)))
 
 
 __all__ = ["LBFGS", "inverse_product"]

@@ -57,7 +57,7 @@ class TrainingObjective(Objective):
         self.params, self.buffers = leaves(model.network, "param"), leaves(model.network, "buffer")
         self.eps = float(np.finfo(train.w.dtype).eps)
         self.l1 = self._l1()
-        self._penalised: tuple[np.ndarray, float] | None = None  # w, and the penalties there
+        self._penalised = 0.0  # the penalties where J was last differentiated
         self._calls: dict[str, list[tuple[Call, list[np.ndarray]]]] = {}
 
     def _l1(self) -> np.ndarray | float:
@@ -100,7 +100,7 @@ class TrainingObjective(Objective):
 
     def differentiate(self, w: np.ndarray) -> tuple[float, np.ndarray]:
         found = self._results("gradient", self._gradient, self._parts(w))
-        self._penalised = np.array(w), sum(float(penalty) for _, penalty, *_ in found)
+        self._penalised = sum(float(penalty) for _, penalty, *_ in found)
         return sum(float(value) for value, *_ in found), _summed([parts for _, _, *parts in found])
 
     def multiply(self, w: np.ndarray, direction: np.ndarray) -> np.ndarray:
@@ -129,10 +129,8 @@ class TrainingObjective(Objective):
         """The part of J that is not the mean loss of the rows."""
         if not self.penalties:
             return 0.0
-        if self._penalised is None or not np.array_equal(self._penalised[0], w):
-            self.look(w)
-        assert self._penalised is not None
-        return self._penalised[1]
+        self.look(w)
+        return self._penalised
 
     def _split(self, w: np.ndarray) -> Arrays:
         """A vector as arrays by path, in the precision of the network."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fallline.engines.engine import Engine
-from fallline.optim.solver import Solver
+from fallline.optim.solver import Solver, size_of
 from fallline.train.examples import Examples
 from fallline.train.model import Model
 from fallline.train.objective import TrainingObjective
@@ -65,7 +65,7 @@ class Solving:
         """The weights now, and what is known of them."""
         value, gradient = self.objective.look(self.w)
         penalty = self.objective.penalty(self.w)
-        facts = {"gradient_norm": float(np.linalg.norm(gradient)), "train_loss": value - penalty}
+        facts = {"gradient_norm": size_of(gradient), "train_loss": value - penalty}
         if self.objective.penalties:
             facts["objective"] = value
         counts = {name: n for name, n in self.objective.counts.items() if n}
