@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,13 @@ from fallline.graph.program import Program
 from fallline.graph.value import Value
 from fallline.losses.penalties import L1
 from fallline.nn.run import Run
+from fallline.ops.shape import concatenate
 from fallline.optim.solver import Objective
 from fallline.train.closed_form import check_quadratic, solve_least_squares
 from fallline.train.examples import Examples
 from fallline.train.model import Model
 from fallline.train.step import Cost, batch_cost, gradients_of, row_scores
-from fallline.train.trail import flattened, joined, parted
+from fallline.train.trail import flattened, parted
 
 Arrays = dict[str, Any]
 CHUNK = 1 << 21  # bytes of rows that go through together: they stay in the cache from the scores to the gradient
@@ -89,25 +90,25 @@ class TrainingObjective(Objective):
         """The state after one step at these weights: running statistics come nearer to those of all rows."""
         if not buffers:
             return buffers
-        [updated] = self._results("buffers", self._buffers, (self._split(w), buffers))
+        [updated] = self._results("buffers", self._buffers, buffers, w)
         return dict(zip(buffers, updated, strict=True))
 
     def tree(self, w: np.ndarray) -> Arrays:
         return self._split(w)
 
     def compute(self, w: np.ndarray) -> float:
-        return sum(float(value) for (value,) in self._results("value", self._value, self._parts(w)))
+        return sum(float(value) for (value,) in self._results("value", self._value, self.buffers, w))
 
     def differentiate(self, w: np.ndarray) -> tuple[float, np.ndarray]:
-        found = self._results("gradient", self._gradient, self._parts(w))
-        self._penalised = sum(float(penalty) for _, penalty, *_ in found)
-        return sum(float(value) for value, *_ in found), _summed([parts for _, _, *parts in found])
+        found = self._results("gradient", self._gradient, self.buffers, w)
+        self._penalised = sum(float(penalty) for _, penalty, _ in found)
+        return sum(float(value) for value, _, _ in found), _summed([g for _, _, g in found])
 
     def multiply(self, w: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        return _summed(self._results("hvp", self._product, (*self._parts(w), self._split(direction))))
+        return _summed([g for (g,) in self._results("hvp", self._product, self.buffers, w, direction)])
 
     def multiply_gauss_newton(self, w: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        return _summed(self._results("gauss_newton", self._gauss_newton, (*self._parts(w), self._split(direction))))
+        return _summed([g for (g,) in self._results("gauss_newton", self._gauss_newton, self.buffers, w, direction)])
 
     def closed_form(self) -> np.ndarray:
         return solve_least_squares(self._scores, self.params, self.model.loss, self.penalties, self.train)
@@ -136,25 +137,32 @@ class TrainingObjective(Objective):
         """A vector as arrays by path, in the precision of the network."""
         return parted(w, self.params)
 
-    def _parts(self, w: np.ndarray) -> tuple[Arrays, Arrays]:
-        return self._split(w), self.buffers
+    def _results(
+        self, name: str, build: Callable[..., Any], buffers: Arrays, *vectors: np.ndarray
+    ) -> list[list[np.ndarray]]:
+        """The results of build(rows, buffers, *vectors) for each chunk of the rows, in order.
 
-    def _results(self, name: str, build: Callable[..., Any], parts: Sequence[Arrays]) -> list[list[np.ndarray]]:
-        """The results of build(rows, *parts) for each chunk of the rows, in order."""
+        The vectors, of all weights each, come apart inside the program, and gradients go together there.
+        """
         if name not in self._calls:
             self._calls[name] = [
-                (self._compiled(name, build, rows, parts), rows.arrays) for rows in self._chunks(name == "buffers")
+                (self._compiled(name, build, rows, buffers, vectors), rows.arrays)
+                for rows in self._chunks(name == "buffers")
             ]
-        given = [leaf for part in parts for leaf in part.values()]
+        given = [*buffers.values(), *vectors]
         return [call(*arrays, *given) for call, arrays in self._calls[name]]
 
-    def _compiled(self, name: str, build: Callable[..., Any], rows: Examples, parts: Sequence[Arrays]) -> Call:
-        """The function (rows, *parts) -> results, compiled once for each configuration and number of rows."""
+    def _compiled(
+        self, name: str, build: Callable[..., Any], rows: Examples, buffers: Arrays, vectors: Sequence[np.ndarray]
+    ) -> Call:
+        """The function (rows, buffers, *vectors) -> results, compiled once for each configuration and number of rows."""
         key = (*self._key, name, len(rows))
 
+        def whole(x: Any, y: Any, w: Any, buffers: Arrays, *vectors: Any) -> Any:
+            return build((x, y, w), buffers, *map(self._split, vectors))
+
         def compiled() -> Call:
-            given = rows.x, rows.y, rows.w
-            return self.engine.compile(Program.of(lambda *given: build(given[:3], *given[3:]), *given, *parts))
+            return self.engine.compile(Program.of(whole, rows.x, rows.y, rows.w, buffers, *vectors))
 
         return COMPILED.get(key, compiled)
 
@@ -181,28 +189,28 @@ class TrainingObjective(Objective):
         Program.of(lambda params, x: row_scores(with_leaves(self.model.network, params), x, run), self.params, rows)
         return bool(run.updates)
 
-    def _cost(self, rows: Any, params: Arrays, buffers: Arrays) -> tuple[Cost, Run]:
+    def _cost(self, rows: Any, buffers: Arrays, params: Arrays) -> tuple[Cost, Run]:
         network = with_leaves(self.model.network, {**params, **buffers})
         run = FixedRun.of(network, training=True)
         n = len(self.train)
         return batch_cost(network, params, self.model.loss, self.penalties, n, rows, run), run
 
-    def _value(self, rows: Any, params: Arrays, buffers: Arrays) -> Any:
-        return (self._cost(rows, params, buffers)[0].objective,)
+    def _value(self, rows: Any, buffers: Arrays, params: Arrays) -> Any:
+        return (self._cost(rows, buffers, params)[0].objective,)
 
-    def _gradient(self, rows: Any, params: Arrays, buffers: Arrays) -> Any:
-        cost = self._cost(rows, params, buffers)[0]
+    def _gradient(self, rows: Any, buffers: Arrays, params: Arrays) -> Any:
+        cost = self._cost(rows, buffers, params)[0]
         penalty = sum(cost.penalties) if cost.penalties else np.zeros((), cost.objective.dtype)
-        return cost.objective, penalty, *gradients_of(cost.objective, params).values()
+        return cost.objective, penalty, as_vector(gradients_of(cost.objective, params).values())
 
-    def _product(self, rows: Any, params: Arrays, buffers: Arrays, direction: Arrays) -> Any:
+    def _product(self, rows: Any, buffers: Arrays, params: Arrays, direction: Arrays) -> Any:
         """Forward over reverse: the change of the gradient along the direction."""
-        gradients = gradients_of(self._cost(rows, params, buffers)[0].objective, params)
-        return tuple(pushforward(list(gradients.values()), list(params.values()), list(direction.values())))
+        gradients = gradients_of(self._cost(rows, buffers, params)[0].objective, params)
+        return (as_vector(pushforward(list(gradients.values()), list(params.values()), list(direction.values()))),)
 
-    def _gauss_newton(self, rows: Any, params: Arrays, buffers: Arrays, direction: Arrays) -> Any:
+    def _gauss_newton(self, rows: Any, buffers: Arrays, params: Arrays, direction: Arrays) -> Any:
         """Jᵀ H_L J d, and the products of the penalties' own Hessians."""
-        cost, wrt, tangents = self._cost(rows, params, buffers)[0], list(params.values()), list(direction.values())
+        cost, wrt, tangents = self._cost(rows, buffers, params)[0], list(params.values()), list(direction.values())
         one = np.ones((), cost.mean.dtype)
         [moved] = pushforward([cost.score], wrt, tangents)
         slopes = pullback([cost.mean], [one], [cost.score])
@@ -211,16 +219,21 @@ class TrainingObjective(Objective):
         if cost.penalties:
             added = pullback(cost.penalties, [one] * len(cost.penalties), wrt)
             found = [a + b for a, b in zip(found, pushforward(added, wrt, tangents), strict=True)]
-        return tuple(found)
+        return (as_vector(found),)
 
-    def _buffers(self, rows: Any, params: Arrays, buffers: Arrays) -> Any:
-        run = self._cost(rows, params, buffers)[1]
+    def _buffers(self, rows: Any, buffers: Arrays, params: Arrays) -> Any:
+        run = self._cost(rows, buffers, params)[1]
         return tuple(run.updates.get(path, old) for path, old in buffers.items())
 
 
-def _summed(parts: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """The sum over the chunks, all arrays of a chunk in one float64 vector."""
-    total = joined(parts[0])
+def as_vector(values: Iterable[Any]) -> Any:
+    """`joined` inside a program: all entries of some values in one float64 vector."""
+    parts = [value.astype(np.float64).reshape(-1) for value in values]
+    return concatenate(parts) if parts else np.zeros(0)
+
+
+def _summed(parts: Sequence[np.ndarray]) -> np.ndarray:
+    total = parts[0]
     for part in parts[1:]:
-        total += joined(part)
+        total += part
     return total
