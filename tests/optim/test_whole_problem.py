@@ -9,7 +9,7 @@ from scipy import optimize
 import fallline as fl
 from fallline.core.errors import ConfigError
 from fallline.optim.constraints import ConstraintSet
-from fallline.optim.lbfgs import LBFGS, inverse_product
+from fallline.optim.lbfgs import LBFGS, inverse_product, with_pair
 from fallline.optim.newton_cg import conjugate_gradients
 from tests.contracts.test_solvers import Quadratic, Rosenbrock, iterations
 from tests.tolerance import TOL, assert_close
@@ -42,15 +42,21 @@ def test_lbfgs_with_enough_pairs_ends_a_quadratic_in_as_many_iterations_as_it_ha
     assert objective.counts["gradient_evaluations"] <= 8
 
 
-def test_the_inverse_hessian_of_its_pairs_is_that_of_bfgs():
-    """H <- (I - ρ s yᵀ) H (I - ρ y sᵀ) + ρ s sᵀ, from H = (sᵀy / yᵀy) I of the newest pair."""
-    S, A = RNG.normal(size=(4, 6)), RNG.normal(size=(6, 6))
+@pytest.mark.parametrize("m", [9, 4, 1])
+def test_the_inverse_hessian_of_its_pairs_is_that_of_bfgs(m):
+    """H <- (I - ρ s yᵀ) H (I - ρ y sᵀ) + ρ s sᵀ over the last m pairs, from H = (sᵀy / yᵀy) I of the newest one."""
+    S, A = RNG.normal(size=(6, 6)), RNG.normal(size=(6, 6))
     Y, g = S @ (A @ A.T + np.eye(6)), RNG.normal(size=6)
+    kept = {"s": S[:0], "y": Y[:0], "inverse": np.zeros((0, 0))}
+    for s, y in zip(S, Y, strict=True):
+        first = max(0, len(kept["s"]) + 1 - m)
+        kept = with_pair(kept["s"][first:], kept["y"][first:], kept["inverse"][first:, first:], s, y)
+    S, Y = S[-m:], Y[-m:]
     H = np.eye(6) * (S[-1] @ Y[-1]) / (Y[-1] @ Y[-1])
     for s, y in zip(S, Y, strict=True):
         V = np.eye(6) - np.outer(y, s) / (s @ y)
         H = V.T @ H @ V + np.outer(s, s) / (s @ y)
-    assert_close(inverse_product(g, S, Y), H @ g, "run")
+    assert_close(inverse_product(g, **kept), H @ g, "run")
 
 
 def test_lbfgs_keeps_m_pairs_and_no_more():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -48,7 +47,7 @@ class LBFGS(Solver):
             raise ConfigError(f"LBFGS(c1={self.c1:g}, c2={self.c2:g}): c1 must be below c2")
 
     def init(self, w: np.ndarray) -> Arrays:
-        return {"s": np.zeros((0, len(w))), "y": np.zeros((0, len(w))), "g": np.zeros(0)}
+        return {"s": np.zeros((0, len(w))), "y": np.zeros((0, len(w))), "inverse": np.zeros((0, 0)), "g": np.zeros(0)}
 
     def iterate(
         self, objective: Objective, w: np.ndarray, value: float, state: Arrays, rng: np.random.Generator
@@ -72,13 +71,13 @@ class LBFGS(Solver):
         s, y = state["s"], state["y"]
         kinked = has_kinks(objective.l1)
         if objective.bounds is None and not kinked:
-            p = -inverse_product(g, s, y)
+            p = -inverse_product(g, s, y, state["inverse"])
             first = 1.0 if len(s) else min(1.0, 1 / size_of(g))
             return strong_wolfe(objective, w, value, g, p, first=first, c1=self.c1, c2=self.c2)
         slope = steepest(w, g, objective.l1) if kinked else g
         free = free_weights(w, slope, objective.bounds) & (slope != 0)
         slope = np.where(free, slope, 0.0)
-        p = -np.where(free, inverse_product(slope, s * free, y * free), 0.0)
+        p = -np.where(free, inverse_product(slope, *_curved(s * free, y * free)), 0.0)
         p = np.where(p * slope < 0, p, 0.0) if kinked else p
         first = 1.0 if len(s) else min(1.0, 1 / size_of(slope))
         if slope @ p >= 0:
@@ -90,42 +89,45 @@ class LBFGS(Solver):
         s, y = found.w - w, found.g - g
         if not s.dot(y) > CURVED * y.dot(y):
             return {**state, "g": found.g}
-        return {"s": self._with(state["s"], s), "y": self._with(state["y"], y), "g": found.g}
-
-    def _with(self, rows: np.ndarray, row: np.ndarray) -> np.ndarray:
-        """The last rows, and this one behind them."""
-        kept = min(len(rows), self.m - 1)
-        made = np.empty((kept + 1, len(row)))
-        made[:kept], made[kept] = rows[len(rows) - kept :], row
-        return made
+        kept = slice(max(0, len(state["s"]) + 1 - self.m), None)
+        return {**with_pair(state["s"][kept], state["y"][kept], state["inverse"][kept, kept], s, y), "g": found.g}
 
 
-def inverse_product(g: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
+def with_pair(s: np.ndarray, y: np.ndarray, inverse: np.ndarray, new_s: np.ndarray, new_y: np.ndarray) -> Arrays:
+    """The pairs and one more, with R⁻¹ of them all: of the last pairs it is the last block of R⁻¹.
+
+    [R r; 0 ρ]⁻¹ = [R⁻¹ -R⁻¹r/ρ; 0 1/ρ]   r = (s_i · y),  ρ = s · y  of the new pair
+    """
+    n = len(s)
+    made_s, made_y, grown = np.empty((n + 1, len(new_s))), np.empty((n + 1, len(new_s))), np.zeros((n + 1, n + 1))
+    made_s[:n], made_s[n], made_y[:n], made_y[n] = s, new_s, y, new_y
+    grown[:n, :n], grown[n, n] = inverse, 1 / new_s.dot(new_y)
+    grown[:n, n] = inverse.dot(s.dot(new_y)) * -grown[n, n]
+    return {"s": made_s, "y": made_y, "inverse": grown}
+
+
+def _curved(s: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs that have curvature, which they may lack where only some of the weights are looked at, and R⁻¹."""
+    curved = (s * y).sum(axis=1) > 0
+    s, y = s[curved], y[curved]
+    return s, y, np.linalg.inv(np.triu(s.dot(y.T)))
+
+
+def inverse_product(g: np.ndarray, s: np.ndarray, y: np.ndarray, inverse: np.ndarray) -> np.ndarray:
     """H g of the pairs, the oldest first; g itself without any.   s, y (pairs, n_weights), g (n_weights,)
 
     The two loops over the pairs at once:  H g = γ r + (s_j) R⁻ᵀ (D u - γ (y_j·r)),  u = R⁻¹ (s_i·g),  r = g - (y_i) u,
-    where R holds the s_i·y_j with i <= j, D its diagonal, and γ is sᵀy / yᵀy of the newest pair. Pairs without
-    curvature are left out, as they may be where only some of the weights are looked at.
-    source  Byrd, Nocedal & Schnabel 1994, "Representations of quasi-Newton matrices", theorem 2.2
+    where R holds the s_i·y_j with i <= j, D its diagonal, and γ is sᵀy / yᵀy of the newest pair.
+    inverse  R⁻¹, (pairs, pairs)
+    source   Byrd, Nocedal & Schnabel 1994, "Representations of quasi-Newton matrices", theorem 2.2
     """
-    products = s.dot(y.T)
-    diagonal = products.diagonal()
-    if len(s) and not diagonal.min() > 0:
-        curved = diagonal > 0
-        return inverse_product(g, s[curved], y[curved])
     if not len(s):
         return g
-    inverse = np.linalg.inv(products * _upper(len(s)))
+    diagonal = 1 / inverse.diagonal()
     gamma = diagonal[-1] / y[-1].dot(y[-1])
     u = inverse.dot(s.dot(g))
     r = g - u.dot(y)
     return gamma * r + (diagonal * u - gamma * y.dot(r)).dot(inverse).dot(s)
 
 
-@lru_cache
-def _upper(n: int) -> np.ndarray:
-    """(n, n): 1 on the diagonal and above it."""
-    return np.triu(np.ones((n, n)))
-
-
-__all__ = ["LBFGS", "inverse_product"]
+__all__ = ["LBFGS", "inverse_product", "with_pair"]

@@ -155,7 +155,7 @@ class TrainingObjective(Objective):
     def _compiled(
         self, name: str, build: Callable[..., Any], rows: Examples, buffers: Arrays, vectors: Sequence[np.ndarray]
     ) -> Call:
-        """The function (rows, buffers, *vectors) -> results, compiled once for each configuration and number of rows."""
+        """The function (rows, buffers, *vectors) -> results, compiled once for a configuration and a number of rows."""
         key = (*self._key, name, len(rows))
 
         def whole(x: Any, y: Any, w: Any, buffers: Arrays, *vectors: Any) -> Any:
