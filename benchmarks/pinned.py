@@ -40,6 +40,7 @@ def environment(threads: int, **more: str) -> dict[str, str]:
     found = {**os.environ, **dict.fromkeys(POOLS, str(threads)), **more}
     found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     found.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    found.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages come with their bytecode; ours is to have it too
     return found
 
 
