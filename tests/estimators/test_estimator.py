@@ -97,6 +97,8 @@ def test_rows_have_weights_and_frames_have_names():
     frame = pd.DataFrame(X, columns=["a", "b", "c"])
     named = fl.Regressor(hidden=(), epochs=1).fit(frame, NUMBERS)
     assert named.feature_names_in_.tolist() == ["a", "b", "c"]
-    np.testing.assert_array_equal(named.predict(frame[["c", "a", "b"]]), named.predict(frame))
+    np.testing.assert_array_equal(named.predict(frame), named.model_.predict(X))
+    with pytest.raises(ValueError, match=r"trained on a, b, c: X\[list\(model.feature_names_in_\)\] has them in order"):
+        named.predict(frame[["c", "a", "b"]])
     with pytest.raises(NotFittedError):
         fl.Regressor().predict(X)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from fallline.core.errors import ConfigError
+from fallline.core.errors import ConfigError, DataError
 from fallline.core.record import Record, as_record
 from fallline.core.registry import nearest
+from fallline.estimators.inputs import checked_pair, checked_rows, checked_weights
 from fallline.losses.loss import Loss
 from fallline.nn.layer import Layer
 from fallline.optim.optimizer import Minimizer
-from fallline.train.examples import as_targets
+from fallline.train.examples import as_targets, column_names
 from fallline.train.trainer import Fit
 from fallline.train.variants import DESIGN, fit_choices
 
@@ -73,18 +76,25 @@ class Estimator(BaseEstimator):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Estimator:
         """Trains on rows X (n, …) and their targets; a data frame's columns are remembered by name."""
+        names = column_names(X)
+        if not _is_tree(X):
+            X, y = checked_pair(self, X, y, nd=True)
+            sample_weight = checked_weights(sample_weight, len(X))
         choices = self._choices() | {"loss": self._loss_for(y)}
-        self.fit_: Fit = fit_choices((X, y), choices, sample_weight=sample_weight, strict=False)
-        self.model_ = self.fit_.model
-        self.n_features_in_ = int(np.shape(X)[1]) if len(np.shape(X)) > 1 else 1
-        if self.model_.feature_names:
-            self.feature_names_in_ = np.array(self.model_.feature_names, dtype=object)
+        made = fit_choices((X, y), choices, sample_weight=sample_weight, strict=False)
+        self.model_ = replace(made.model, feature_names=names)
+        self.fit_: Fit = replace(made, model=self.model_)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """The class, or the number, of each row."""
+        rows = self._rows(X)
+        return self.model_.predict(rows)
+
+    def _rows(self, X: Any) -> Any:
+        """X as an array with the columns that training had."""
         check_is_fitted(self)
-        return self.model_.predict(X)
+        return X if _is_tree(X) else checked_rows(self, X, nd=True)
 
     def set_params(self, **params: Any) -> Estimator:
         """Sets parameters, also those of the records in them: optimizer__learning_rate=0.01.
@@ -124,6 +134,11 @@ class Estimator(BaseEstimator):
         raise TypeError(f"{type(self).__name__} must define _usual_loss(y): take fl.Classifier or fl.Regressor")
 
 
+def _is_tree(X: Any) -> bool:
+    """Whether X is several arrays, for a network that takes them; scikit-learn has no word for these."""
+    return isinstance(X, tuple) or (isinstance(X, Mapping) and not hasattr(X, "shape"))
+
+
 class Classifier(ClassifierMixin, Estimator):
     """A network as a scikit-learn classifier: `fl.Classifier(hidden=(16,), optimizer="adam(0.01)").fit(X, y)`."""
 
@@ -132,21 +147,24 @@ class Classifier(ClassifierMixin, Estimator):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Classifier:
         """Trains on rows X (n, …) with a label each; numbers are labels too."""
         super().fit(X, y, sample_weight)
-        self.classes_ = np.array(self.model_.classes)
+        self.classes_ = np.unique(as_targets(y))
         return self
 
     def _usual_loss(self, y: Any) -> str:
-        return "BinaryCrossEntropy" if len(np.unique(as_targets(y))) <= 2 else "CategoricalCrossEntropy"
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise DataError(f"y has one class, {classes[0]!r}: at least two classes are needed")
+        return "BinaryCrossEntropy" if len(classes) == 2 else "CategoricalCrossEntropy"
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each of `classes_`.   -> (n, n_classes)"""
-        check_is_fitted(self)
-        return self.model_.predict_proba(X)
+        rows = self._rows(X)
+        return self.model_.predict_proba(rows)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """The scores before the link.   -> (n,) of two classes, else (n, n_classes)"""
-        check_is_fitted(self)
-        return self.model_.scores(X)
+        rows = self._rows(X)
+        return self.model_.scores(rows)
 
 
 class Regressor(RegressorMixin, Estimator):
@@ -156,6 +174,11 @@ class Regressor(RegressorMixin, Estimator):
 
     def _usual_loss(self, y: Any) -> str:
         return "SquaredError"
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
 
 
 __all__ = ["Classifier", "Estimator", "Regressor"]
