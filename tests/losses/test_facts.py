@@ -32,6 +32,8 @@ def loss_of(row):
 def targets_of(loss):
     if loss.task == "classification":
         return (0.0, 1.0)
+    if "above 0" in loss.takes:
+        return (0.3, 2.0)
     return (0.0, 2.0, 5.0) if "count" in loss.takes else (-1.0, 0.4)
 
 
@@ -107,6 +109,7 @@ LIKELIHOODS = {
     "AbsoluteError": lambda s, t: stats.laplace(s).logpdf(t),
     "LogCosh": lambda s, t: stats.hypsecant(s).logpdf(t),
     "Quantile": lambda s, t: stats.laplace(s, 2.0).logpdf(t),  # q = 1/2: half the slopes of scale 1
+    "Gamma": lambda s, t: stats.gamma(1.0, scale=np.exp(s)).logpdf(t),
     "Poisson": lambda s, t: stats.poisson(np.exp(s)).logpmf(t),
     "BinaryCrossEntropy": lambda s, t: stats.bernoulli(special.expit(s)).logpmf(t),
 }

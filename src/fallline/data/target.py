@@ -17,6 +17,7 @@ from fallline.data.scaling import standard
 from fallline.data.table import Table, cell_label, column_label, read_table
 
 KINDS = ("binary", "classes", "numbers", "counts")
+LABELS = "labels"  # several columns, each there or not, see data/multiple.py
 TASKS = ("classification", "regression", *KINDS)
 
 # Whole numbers with at most this many different values are codes of classes.
@@ -41,6 +42,10 @@ class ClassTarget(Record):
     def kind(self) -> str:
         return "binary" if len(self.classes) == 2 else "classes"
 
+    @property
+    def n_classes(self) -> int:
+        return len(self.classes)
+
     def encode(self, table: Table) -> np.ndarray:
         """(n,) int32 codes; DataError for a missing cell or a class that training did not have, with the row."""
         cells = _present(table, self.name)
@@ -56,7 +61,7 @@ class ClassTarget(Record):
 
     def decode(self, codes: Any) -> np.ndarray:
         """The labels of the codes, in an array of the labels' own type."""
-        return _label_array(self.classes)[np.asarray(codes, dtype=np.int64)]
+        return label_array(self.classes)[np.asarray(codes, dtype=np.int64)]
 
 
 @record
@@ -68,10 +73,11 @@ class NumberTarget(Record):
     scale: float = setting(1.0, above=0.0)
     kind: str = setting("numbers", choices=("numbers", "counts"))
     classes: ClassVar[tuple[Any, ...]] = ()  # as ClassTarget has them: there are none
+    n_classes: ClassVar[int] = 0
 
     def encode(self, table: Table) -> np.ndarray:
         """(n,) float32, standardised; DataError for a missing, infinite or text cell, with the row."""
-        return ((_finite(table, self.name) - self.mean) / self.scale).astype(np.float32)
+        return ((present_numbers(table, self.name) - self.mean) / self.scale).astype(np.float32)
 
     def decode(self, y: Any) -> np.ndarray:
         """float64 in the target's own unit."""
@@ -117,7 +123,7 @@ def infer_target(table: Table, name: str, task: str | None = None) -> tuple[str,
         task, reason = "numbers" if table.task == "regression" else table.task, "known for this data set"
     cells = _present(table, name)
     if task in ("regression", "numbers", "counts"):
-        values = _finite(table, name)
+        values = present_numbers(table, name)
         _refuse_single(table, name, len(np.unique(values)), cells)
         return _numbers_kind(table, name, values, task, reason)
     kind = "classes"
@@ -162,7 +168,7 @@ def fit_target(
     kind, _ = infer_target(table, name, task)
     if kind in ("binary", "classes"):
         return ClassTarget(name, _classes(table.column(name)))
-    values = _finite(table if rows is None else table.take(rows), name)
+    values = present_numbers(table if rows is None else table.take(rows), name)
     if not scaled:
         return NumberTarget(name, kind=kind)
     mean, scale = standard(values)
@@ -174,7 +180,7 @@ def _infer(table: Table, name: str, cells: pl.Series) -> tuple[str, str]:
         refuse_stray_text(table, name)
     levels = cells.n_unique()
     if not (cells.dtype == pl.String or cells.dtype == pl.Boolean or is_date(cells)):
-        _finite(table, name)
+        present_numbers(table, name)
     if cells.dtype == pl.String or cells.dtype == pl.Boolean:
         word = "text" if cells.dtype == pl.String else "true or false"
         return "classes", f"{word}, {levels} different values"
@@ -218,7 +224,7 @@ def _present(table: Table, name: str) -> pl.Series:
     return cells
 
 
-def _finite(table: Table, name: str) -> np.ndarray:
+def present_numbers(table: Table, name: str) -> np.ndarray:
     """(n,) float64, every one present and finite."""
     cells = _present(table, name)
     if cells.dtype == pl.String:
@@ -268,7 +274,7 @@ def _classes(cells: pl.Series) -> tuple[Any, ...]:
     return tuple(labels.to_list())
 
 
-def _label_array(classes: tuple[Any, ...]) -> np.ndarray:
+def label_array(classes: tuple[Any, ...]) -> np.ndarray:
     kinds = {type(c) for c in classes}
     return np.array(classes) if len(kinds) == 1 else np.array(classes, dtype=object)
 

@@ -178,6 +178,34 @@ class Poisson(Loss):
         return rng.normal(size=rows), rng.poisson(2.0, rows).astype(float)
 
 
+@record
+class Gamma(Loss):
+    """t e^-s + s
+
+    Of positive numbers t whose log mean is the score: an error counts in parts of the mean, as with prices or times.
+    targets     above 0; score and target are (batch,) or (batch, k)
+    derivative  1 - t e^-s
+    special     0 | 1 -> 1, 0 | 3 -> 3, 0 | 0.5 -> 0.5
+    slopes      0 | 1 -> 0, 0 | 3 -> -2
+    stable      the formula itself
+    likelihood  gamma with mean e^s and shape 1; of another shape k it is k L and a constant: L
+    source      Nelder & Wedderburn 1972, "Generalized linear models"
+    """
+
+    link: ClassVar[str] = "exp"
+    takes: ClassVar[str] = "a number above 0"
+    finite_to: ClassVar[float] = 80.0  # exp(89) is infinite in float32
+
+    def formula(self, score: Any, target: Any) -> Any:
+        return target * exp(-score) + score
+
+    def allowed(self, y: np.ndarray) -> np.ndarray:
+        return y > 0
+
+    def draw(self, rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        return rng.normal(size=rows), rng.gamma(2.0, size=rows)
+
+
 # Γ(t+1) = √2π (t+7.5)^(t+½) e^-(t+7.5) (c_0 + Σ c_i/(t+i)), right to 1e-15.
 # Source: Lanczos 1964; the coefficients for g = 7 are Godfrey's (2001).
 _LANCZOS = (
@@ -244,4 +272,4 @@ class GaussianNLL(Loss):
         return rng.normal(size=(rows, 2) if self.sigma is None else rows), rng.normal(size=rows)
 
 
-__all__ = ["AbsoluteError", "GaussianNLL", "Huber", "LogCosh", "Poisson", "Quantile", "SquaredError"]
+__all__ = ["AbsoluteError", "Gamma", "GaussianNLL", "Huber", "LogCosh", "Poisson", "Quantile", "SquaredError"]

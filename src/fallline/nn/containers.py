@@ -74,6 +74,8 @@ class Sequential(Chain):
     def body(self) -> Sequential:
         """The layers that make the features: those before the last layer with parameters, also inside a Sequential."""
         weighted = [i for i, layer in enumerate(self.layers) if count_parameters(layer)]
+        # Ordered thresholds after the last Dense shape its scores: what that Dense is given are the features.
+        weighted = [i for i in weighted if not getattr(self.layers[i], "passes_on", False)] or weighted
         if not weighted:
             raise ConfigError(
                 f"{self!r} has no weights yet: build it first with layer.build(spec, rng), or train it with fl.fit"

@@ -215,7 +215,7 @@ def fill_model(network: Layer, train: Examples, loss: Loss, target: Any, engine:
     filled = network if network.is_filled else network.build(specs, np.random.default_rng(seed))
     filled = _in_precision(filled, train.w.dtype)
     n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
-    check_scores(filled, loss, specs, loss.n_scores(len(target.classes), n_outputs))
+    check_scores(filled, loss, specs, loss.n_scores(target.n_classes, n_outputs))
     return Model(filled, loss, target, engine=get_engine(engine).name, feature_names=train.names)
 
 

@@ -15,13 +15,15 @@ from fallline.core.registry import nearest
 from fallline.core.tree import leaves, map_leaves, with_leaves
 from fallline.core.views import VIEWS
 from fallline.data.columns import Columns
+from fallline.data.multiple import LabelsTarget, Target
 from fallline.data.table import Table, read_table
-from fallline.data.target import ClassTarget, NumberTarget
+from fallline.data.target import ClassTarget
 from fallline.engines.engine import get_engine
 from fallline.graph.program import Program
 from fallline.graph.value import Value
 from fallline.losses.loss import Loss
 from fallline.nn.containers import Sequential
+from fallline.nn.ensemble import Ensemble
 from fallline.nn.layer import Layer
 from fallline.nn.run import EVAL
 from fallline.ops.composite import mean
@@ -36,6 +38,7 @@ from fallline.train.examples import (
     row_weights,
     take_rows,
 )
+from fallline.train.intervals import Intervals, deviation
 from fallline.train.judging import CHUNK, Judging
 from fallline.train.metrics import (
     CLASS_METRICS,
@@ -53,19 +56,24 @@ class Model:
     """What `fit` returns and what a model file holds.
 
     network  the filled network;  loss  with the link from scores to predictions
-    target   how targets are encoded: classes, or mean and scale of numbers
+    target   how targets are encoded: classes, labels, or mean and scale of numbers
     columns  how a table becomes arrays; None when the network was trained on arrays
     feature_names  the columns of the data frame that the network was trained on; empty for arrays
     notes    facts about the run, kept in the file (JSON)
+    thresholds  one for each class, or label: answered is the class with the largest p_k / threshold_k, and every label
+                with p_k > threshold_k; empty: what the loss decides for
+    intervals   what `predict_interval` needs; None where no rows were kept back for it
     """
 
     network: Layer
     loss: Loss
-    target: ClassTarget | NumberTarget
+    target: Target
     columns: Columns | None = None
     engine: str = "auto"
     feature_names: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
+    thresholds: tuple[float, ...] = ()
+    intervals: Intervals | None = None
 
     @property
     def classes(self) -> tuple[Any, ...]:
@@ -94,15 +102,14 @@ class Model:
         """φ(x): what the last layer with weights is given; its W and b make the scores of φ.   -> (n, n_features)
 
         A linear model of φ does what the network does; scikit-learn's work on it. Without hidden layers φ(x) = x.
+        Of an Ensemble the features of its members stand side by side.
         """
-        if not isinstance(self.network, Sequential):
-            name = type(self.network).__name__
-            raise ConfigError(f"features needs layers in a row, given {name}: write Sequential({name}(…), Dense(…))")
-        found = score_rows(self.network.body(), self.inputs(X), self.engine)
-        return found.reshape(len(found), -1)
+        x = self.inputs(X)
+        found = [score_rows(body, x, self.engine) for body in _bodies(self.network)]
+        return np.concatenate([part.reshape(len(part), -1) for part in found], axis=1)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities.   X (n, …) -> (n, n_classes), rows sum to 1"""
+        """Class probabilities.   X (n, …) -> (n, n_classes), rows sum to 1; of labels one of each -> (n, labels)"""
         return self.probabilities(self.scores(X))
 
     def predict(self, X: Any) -> np.ndarray:
@@ -119,9 +126,26 @@ class Model:
 
     def predicted(self, scores: np.ndarray) -> np.ndarray:
         """Scores as class labels (at a tie the first class), or as numbers in the target's unit."""
-        if self.classes:
+        if not self.classes:
+            return self.target.decode(self._linked(scores))
+        if not self.thresholds:
             return self.target.decode(np.asarray(self.loss.decide(scores)))
-        return self.target.decode(self._linked(scores))
+        return self.target.decode(decided(self.probabilities(scores), self.thresholds, self.target))
+
+    def predict_interval(self, X: Any, alpha: float = 0.1) -> np.ndarray:
+        """Lower and upper end of an interval that holds the target with a probability of at least 1 - alpha.
+
+        -> (n, 2), or (n, 2, k) of k outputs; see `train/intervals.py`
+        raises  ConfigError where no rows outside training have told how wide it must be, or too few for this alpha
+        """
+        if self.intervals is None:
+            raise ConfigError("no rows outside training have told how far off predictions are: fl.TabularRegressor "
+                              "keeps such rows, and its model file holds what they say")  # fmt: skip
+        return self.intervals.around(self.loss, self.target, self.scores(X), alpha)
+
+    def deviation(self, X: Any) -> np.ndarray:
+        """σ of each prediction in the target's unit, where the loss learns it (distribution="normal").   -> like y"""
+        return deviation(self.loss, self.target, self.scores(X))
 
     def _linked(self, scores: np.ndarray) -> np.ndarray:
         return np.asarray(self.loss.predict(scores.astype(np.float64)))
@@ -200,6 +224,24 @@ class Model:
         return write_model(self, Path(path))
 
 
+def decided(probabilities: np.ndarray, thresholds: Sequence[float], target: Target) -> np.ndarray:
+    """The codes that thresholds decide for: of classes (n,), of labels (n, labels) of 0 and 1."""
+    relative = probabilities / np.asarray(thresholds)
+    return relative > 1.0 if isinstance(target, LabelsTarget) else relative.argmax(axis=1)
+
+
+def _bodies(network: Layer) -> list[Layer]:
+    """The parts of a network that make its features; ConfigError for one whose layers are not in a row."""
+    if isinstance(network, Ensemble):
+        return [body for member in network.members for body in _bodies(member)]
+    if isinstance(network, Sequential) and network.layers and isinstance(network.layers[0], Ensemble):
+        return _bodies(network.layers[0])
+    if isinstance(network, Sequential):
+        return [network.body()]
+    name = type(network).__name__
+    raise ConfigError(f"features needs layers in a row, given {name}: write Sequential({name}(…), Dense(…))")
+
+
 def load(path: str | Path, engine: str = "auto") -> Model:
     """The model in a file written by `save`, or in the folder of a run. Nothing in the file is executed.
 
@@ -218,14 +260,14 @@ def score_rows(network: Layer, x: Any, engine: str) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def encode_targets(loss: Loss, target: ClassTarget | NumberTarget, y: Any, dtype: Any) -> np.ndarray:
+def encode_targets(loss: Loss, target: Target, y: Any, dtype: Any) -> np.ndarray:
     """Targets as the loss takes them: class codes as integers or floats, numbers on the training scale."""
     if isinstance(y, Table):
         encoded = target.encode(y)
     elif isinstance(target, ClassTarget):
         encoded = class_codes(target.classes, y)
     else:
-        encoded = (finite_targets(y) - target.mean) / target.scale
+        encoded = (finite_targets(y) - np.asarray(target.mean)) / np.asarray(target.scale)
     loss.check_target(encoded)
     return np.ascontiguousarray(encoded, dtype=np.int32 if loss.target_dtype == "int32" else dtype)
 
@@ -250,7 +292,9 @@ def measured(model: Model, x: Any, encoded: np.ndarray, weights: np.ndarray) -> 
 def metrics_of(
     model: Model, scores: np.ndarray, encoded: np.ndarray, weights: np.ndarray, names: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """The metrics of scored rows, numbers in the target's unit; without names the usual ones."""
+    """The metrics of scored rows, numbers in the target's unit; without names the usual ones; of labels their means."""
+    if isinstance(model.target, LabelsTarget):
+        return _label_metrics(model.probabilities(scores), encoded, weights, CLASS_METRICS if names is None else names)
     if model.classes and model.loss.probabilistic:
         chosen = CLASS_METRICS if names is None else names
         return classification_metrics(model.probabilities(scores), encoded.astype(np.int64), weights, names=chosen)
@@ -263,6 +307,15 @@ def metrics_of(
     if answers.shape != targets.shape and not names:  # several quantiles of one target have a loss, and no one error
         return {}
     return regression_metrics(answers, targets, weights, names=NUMBER_METRICS if names is None else names)
+
+
+def _label_metrics(
+    probabilities: np.ndarray, encoded: np.ndarray, weights: np.ndarray, names: Sequence[str]
+) -> dict[str, float]:
+    """The means of the metrics of every label."""
+    pairs = zip(probabilities.T, encoded.T.astype(np.int64), strict=True)
+    found = [classification_metrics(p, codes, weights, names=names) for p, codes in pairs]
+    return {name: float(np.mean([each[name] for each in found])) for name in found[0]}
 
 
 def _need_no_probabilities(model: Model, names: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ FORMAT = 1
 FILE_NAME = "model.safetensors"
 TABLES = (".csv", ".tsv", ".txt", ".gz", ".parquet")  # given where the model belongs
 _PARTS = ("network", "loss", "target", "columns", "feature_names")
+_OPTIONAL = {"thresholds": (), "intervals": None}  # written where they differ from this; older files have none
 
 
 def write_model(model: Any, path: Path) -> Path:
@@ -30,6 +31,7 @@ def write_model(model: Any, path: Path) -> Path:
     target = path / FILE_NAME if path.is_dir() or not path.suffix else path
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves(model.network).items()}
     about = {name: to_json(getattr(model, name)) for name in _PARTS}
+    about |= {n: to_json(getattr(model, n)) for n, usual in _OPTIONAL.items() if getattr(model, n) != usual}
     about |= {"format": FORMAT, "notes": model.notes, "checksum": checksum(arrays)}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +55,7 @@ def read_model(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{source} is damaged: its arrays do not match their checksum; copy or train it again")
     try:
         parts = {name: from_json(about[name]) for name in _PARTS}
+        parts |= {name: from_json(about[name]) if name in about else usual for name, usual in _OPTIONAL.items()}
         parts["network"] = fill_leaves(parts["network"], arrays)
     except (FalllineError, KeyError, TypeError, ValueError) as error:
         raise ModelFileError(
