@@ -189,6 +189,6 @@ def _show(report: Report, entries: list[dict[str, Any]]) -> None:
     report.table("killed and resumed", columns, cells)
     report.say("")
     report.say(
-        "identical: model.safetensors, history.csv, curves.png, and result.json but for its seconds, byte for byte;"
+        "identical: model.safetensors, history.csv, curves.svg, and result.json but for its seconds, byte for byte;"
     )
     report.say("after every third kill the newest checkpoint was cut or one of its bits flipped besides.")

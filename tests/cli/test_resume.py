@@ -26,11 +26,9 @@ QUICK = ("--epochs", "2", "--hidden", "4", "--batch-size", "16")
 
 
 def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step is a call, the disk is not waited for, and curves are drawn in no time."""
+    """Every step is a call, and the disk is not waited for."""
     monkeypatch.setattr("fallline.train.stepping.SECONDS_PER_CALL", 0.0)
     monkeypatch.setattr(os, "fsync", lambda handle: None)
-    monkeypatch.setattr("fallline.cli.curves.Painter.start", lambda painter: None)
-    monkeypatch.setattr(History, "plot", lambda history, path: Path(path).write_text(str(history)))
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ def test_report_names_every_decision(call: Call, data: Path) -> None:
         "(n, 64)",
         "then sigmoid",
         "linear baseline (test)",
-        "kept in runs/data: model.safetensors, history.csv, curves.png, result.json",
+        "kept in runs/data: model.safetensors, history.csv, curves.svg, result.json",
     ):
         assert words in told.out, words
     assert "3 epochs in" in told.err
@@ -53,12 +53,12 @@ def test_run_folder(call: Call, data: Path, tmp_path: Path) -> None:
     told = call("train", data, *QUICK, "--out", "some/where")
     folder = tmp_path / "some" / "where"
     assert sorted(p.name for p in folder.iterdir() if p.is_file()) == [
-        "curves.png",
+        "curves.svg",
         "history.csv",
         "model.safetensors",
         "result.json",
     ]
-    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "curves.svg").read_text(encoding="utf-8").startswith("<svg ")
     history = History.from_csv(folder / "history.csv")
     assert [row["epoch"] for row in history] == [0, 1, 2, 3]
     assert "kept in some/where" in told.out

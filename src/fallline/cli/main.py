@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
-from fallline.cli.curves import PAINTER
 from fallline.cli.words import one_line
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # exit statuses: 128 + the signal, as shells have it
@@ -35,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
         with warnings.catch_warnings():
             warnings.filterwarnings("always", category=RuntimeWarning)
             warnings.showwarning = _show_warning
-            status = _run(argv)
+            status = importlib.import_module("fallline.cli.commands").run_command(argv)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -43,16 +42,6 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush, at exit, finds a reader
         return BROKEN_PIPE
-
-
-def _run(argv: Sequence[str]) -> int:
-    """Starts the process that draws before anything large is imported: it has as much to import itself."""
-    try:
-        if argv[:1] == ["train"] and "--help" not in argv:
-            PAINTER.start()
-        return importlib.import_module("fallline.cli.commands").run_command(argv)
-    finally:
-        PAINTER.stop()
 
 
 def _show_warning(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,12 +17,14 @@ from fallline.cli.show import json_text
 from fallline.core.errors import ConfigError
 from fallline.core.files import remove_unfinished, write_whole
 from fallline.core.record import to_json
+from fallline.explain.figures.curves import curves_svg
 from fallline.nn.layer import count_parameters
 from fallline.train.model_file import FILE_NAME
 from fallline.train.tabular import TableRun
 
 RESULT = "result.json"
-FILES = (FILE_NAME, "history.csv", "curves.png", RESULT)
+CURVES = "curves.svg"
+FILES = (FILE_NAME, "history.csv", CURVES, RESULT)
 CLOCK = ("seconds", "data")  # what differs from run to run of the same command: how long it took, where its table lay
 
 
@@ -100,11 +102,8 @@ class RunFolder:
         if self.made and self.path.exists() and not any(self.path.iterdir()):
             self.path.rmdir()
 
-    def keep(self, run: TableRun, result: dict[str, Any], picture_of: Callable[[], bytes]) -> None:
-        """Writes the four files; the model's notes hold the result too, for `inspect`.
-
-        picture_of  gives the history as a PNG file, when it is there; where that is empty the picture is drawn here
-        """
+    def keep(self, run: TableRun, result: dict[str, Any]) -> None:
+        """Writes the four files; the model's notes hold the result too, for `inspect`."""
         model = run.fit.model
         reading = {"missing": list(run.prepared.table.missing)}
         facts = {name: fact for name, fact in result.items() if name not in CLOCK}  # the same run, the same bytes
@@ -112,8 +111,4 @@ class RunFolder:
         replace(model, notes=notes).save(self.path / FILE_NAME)
         run.history.to_csv(self.path / "history.csv")
         write_whole(self.path / RESULT, [(json_text(result) + "\n").encode()])
-        picture = picture_of()
-        if picture:
-            write_whole(self.path / "curves.png", [picture])
-        else:
-            run.history.plot(self.path / "curves.png")
+        write_whole(self.path / CURVES, [curves_svg(run.history).encode()])

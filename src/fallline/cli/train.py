@@ -13,7 +13,6 @@ import typer
 
 from fallline.cli import describe, show
 from fallline.cli.asked import LIMITS, NONE, Asked, begin, checkpoints_at, seconds
-from fallline.cli.curves import PAINTER
 from fallline.cli.findings import one_line_of, told_briefly
 from fallline.cli.flags import Data, Json, Target, reads_table, with_flags
 from fallline.cli.result import FILES, RESULT, RunFolder, result_of
@@ -23,7 +22,7 @@ from fallline.core.record import fields_of
 from fallline.explain.diagnosis.diagnose import findings_of
 from fallline.explain.diagnosis.runs import subject_of_run
 from fallline.train.checkpoint import Checkpoints
-from fallline.train.events import Consumer, Ended, EpochEnded, Event, Started
+from fallline.train.events import Consumer, Ended, Event
 from fallline.train.metrics import metric_label
 from fallline.train.progress import Progress
 from fallline.train.tabular import Prepared, TableOptions, TableRun
@@ -116,7 +115,7 @@ def _run(
     result = result_of(run, asked.about()["data"], [finding.to_dict() for finding in found])
     say(["", *describe.metrics_table(run.metrics, run.baseline_metrics, show.screen_width())])
     say(told_briefly([*map(one_line_of, found), *verdict(run)], show.screen_width()))
-    folder.keep(run, result, PAINTER.picture)
+    folder.keep(run, result)
     if kept is not None:
         kept.finish()
     say(closing(folder, diagnosed=bool(found), goes_on=kept is not None and not kept.finished))
@@ -158,23 +157,8 @@ def going_on(kept: Checkpoints, prepared: Prepared) -> list[str]:
 def _train(prepared: Prepared, kept: Checkpoints | None, quiet: bool) -> TableRun:
     sys.stdout.flush()  # what was said comes before the progress, which goes to standard error
     with Progress(quiet=quiet) as progress:
-        consumers: list[Consumer] = [progress, _draw_at_the_end(), *([] if quiet else [_announce_baseline()])]
+        consumers: list[Consumer] = [progress, *([] if quiet else [_announce_baseline()])]
         return prepared.train(consumers, kept)
-
-
-def _draw_at_the_end() -> Consumer:
-    """A consumer that has the curves drawn while the baseline trains."""
-    rows: list[dict[str, Any]] = []
-
-    def look(event: Event) -> None:
-        if isinstance(event, Started):
-            rows.extend(event.history)
-        elif isinstance(event, EpochEnded):
-            rows.append(event.row)
-        elif isinstance(event, Ended):
-            PAINTER.draw(rows)
-
-    return look
 
 
 def _announce_baseline() -> Consumer:

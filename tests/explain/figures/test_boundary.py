@@ -9,7 +9,11 @@ from matplotlib.colors import to_rgb
 import fallline as fl
 from fallline.core.errors import ConfigError, DataError
 from fallline.explain.figures.boundary import plane_around, plot_boundary
-from fallline.explain.figures.figure import COLORS, INK, ORANGE
+from fallline.explain.figures.plain import (
+    COLORS,
+    INK,
+    ORANGE,
+)
 from fallline.train.tabular import TableOptions, prepare
 from tests.explain.figures.pictures import check_layout, lines_of, words_of
 from tests.tolerance import assert_close

@@ -8,7 +8,10 @@ import pytest
 import fallline as fl
 from fallline.core.errors import ConfigError
 from fallline.explain.figures.descents import WAYS, plot_descent
-from fallline.explain.figures.figure import BLUE, ORANGE
+from fallline.explain.figures.plain import (
+    BLUE,
+    ORANGE,
+)
 from fallline.train.descend import descend
 from fallline.train.learning_rate import find_learning_rate
 from tests.explain.figures.pictures import check_layout, lines_of, marks_of, words_of

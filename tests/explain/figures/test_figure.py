@@ -13,7 +13,6 @@ import pytest
 from fallline.core.errors import ConfigError
 from fallline.explain.figures.contours import levels
 from fallline.explain.figures.figure import (
-    BLUE,
     ZERO,
     dress,
     finish,
@@ -21,11 +20,14 @@ from fallline.explain.figures.figure import (
     limits,
     look,
     new_picture,
-    number_label,
     round_ticks,
     zero_lines,
 )
 from fallline.explain.figures.labels import mark, say
+from fallline.explain.figures.plain import (
+    BLUE,
+    number_label,
+)
 from fallline.explain.figures.slope import plot_slope
 from tests.explain.figures.pictures import check_layout
 from tests.tolerance import assert_close

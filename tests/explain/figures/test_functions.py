@@ -9,8 +9,12 @@ from scipy import special
 import fallline as fl
 from fallline.core.errors import ConfigError, ShapeError, UnknownNameError
 from fallline.core.record import RECORDS
-from fallline.explain.figures.figure import BLUE, COLORS, ORANGE
 from fallline.explain.figures.functions import plot_function, plot_functions, with_slope
+from fallline.explain.figures.plain import (
+    BLUE,
+    COLORS,
+    ORANGE,
+)
 from fallline.losses.loss import losses
 from fallline.nn.activations import activations
 from tests.explain.figures.pictures import check_layout, lines_of, marks_of, words_of

@@ -8,8 +8,11 @@ from matplotlib.colors import to_rgb
 
 import fallline as fl
 from fallline.core.errors import ConfigError, UnknownNameError
-from fallline.explain.figures.figure import BLUE, INK
 from fallline.explain.figures.hidden_units import MOST_UNITS, plot_units
+from fallline.explain.figures.plain import (
+    BLUE,
+    INK,
+)
 from tests.explain.figures.pictures import check_layout, lines_of, words_of
 from tests.tolerance import assert_close
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fallline.core.errors import DataError
-from fallline.explain.figures.figure import DPI, WIDTH
+from fallline.explain.figures.figure import DPI
 from fallline.explain.figures.history import plot_history
-from fallline.explain.figures.labels import spread
+from fallline.explain.figures.plain import WIDTH, spread
 from fallline.train.history import History
 from tests.tolerance import TOL, assert_close
 
@@ -80,21 +80,20 @@ def test_an_untrained_metric_does_not_squeeze_the_rest() -> None:
     assert axes[1].get_ylim()[0] > -1
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
-        history(0, train_loss=falling),
-        history(1, train_loss=falling, validation_loss=valley),
-        history(5, train_loss=lambda e: math.nan),
-        history(5, train_loss=lambda e: math.inf if e else 1.0),
-        history(5, train_loss=lambda e: math.nan if e % 2 else 1.0, validation_loss=lambda e: math.nan),
-        history(5, train_loss=lambda e: 0.0),
-        history(5, gradient_norm=falling),
-        history(3000, train_loss=falling, validation_accuracy=lambda e: 0.5),
-        history(5, train_loss=lambda e: 1e30 * falling(e), learning_rate=lambda e: 1e-9 * (e + 1)),
-    ],
-    ids=["untrained", "one epoch", "nan", "inf", "gaps", "zero", "no loss", "long", "large"],
-)
+ODD = {
+    "untrained": history(0, train_loss=falling),
+    "one epoch": history(1, train_loss=falling, validation_loss=valley),
+    "nan": history(5, train_loss=lambda e: math.nan),
+    "inf": history(5, train_loss=lambda e: math.inf if e else 1.0),
+    "gaps": history(5, train_loss=lambda e: math.nan if e % 2 else 1.0, validation_loss=lambda e: math.nan),
+    "zero": history(5, train_loss=lambda e: 0.0),
+    "no loss": history(5, gradient_norm=falling),
+    "long": history(3000, train_loss=falling, validation_accuracy=lambda e: 0.5),
+    "large": history(5, train_loss=lambda e: 1e30 * falling(e), learning_rate=lambda e: 1e-9 * (e + 1)),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 def test_odd_histories_are_drawn(odd: History, tmp_path: Path) -> None:
     plot_history(odd, tmp_path / "odd.png")
     assert (tmp_path / "odd.png").stat().st_size > 0

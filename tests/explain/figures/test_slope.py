@@ -9,7 +9,10 @@ import pytest
 
 import fallline as fl
 from fallline.core.errors import ConfigError, ShapeError
-from fallline.explain.figures.figure import BLUE, ORANGE
+from fallline.explain.figures.plain import (
+    BLUE,
+    ORANGE,
+)
 from fallline.explain.figures.slope import plot_slope
 from tests.explain.figures.pictures import check_layout, lines_of, marks_of, words_of
 from tests.tolerance import assert_close

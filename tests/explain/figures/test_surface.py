@@ -11,8 +11,12 @@ import pytest
 import fallline as fl
 from fallline.core.errors import ConfigError, DataError, UnknownNameError
 from fallline.core.tree import leaves, with_leaves
-from fallline.explain.figures.figure import BLUE, INK, ORANGE
 from fallline.explain.figures.landscape import Landscape, main_lines, random_lines
+from fallline.explain.figures.plain import (
+    BLUE,
+    INK,
+    ORANGE,
+)
 from fallline.explain.figures.surface import plot_loss
 from fallline.train.model import Model
 from fallline.train.tabular import TableOptions, prepare

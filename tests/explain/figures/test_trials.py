@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from fallline.explain.figures.figure import ORANGE
+from fallline.explain.figures.plain import ORANGE
 from tests.explain.figures.pictures import check_layout, lines_of, words_of
 from tests.tolerance import assert_close
 

@@ -16,13 +16,7 @@ from fallline.data.cells import number_values
 from fallline.data.table import read_table
 from fallline.explain.figures.contours import PALE, RISING, around, both_sides, color_scale, levels
 from fallline.explain.figures.figure import (
-    COLORS,
-    INK,
-    LINE,
     MARKERS,
-    ORANGE,
-    SKY,
-    TEXT,
     dress,
     finish,
     frame,
@@ -32,6 +26,14 @@ from fallline.explain.figures.figure import (
 )
 from fallline.explain.figures.given import model_of
 from fallline.explain.figures.labels import legend_above
+from fallline.explain.figures.plain import (
+    COLORS,
+    INK,
+    LINE,
+    ORANGE,
+    SKY,
+    TEXT,
+)
 from fallline.train.examples import class_codes, column_names, finite_targets
 from fallline.train.model import Model
 

@@ -12,7 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from fallline.core.errors import ConfigError
-from fallline.explain.figures.figure import BLUE, INK, ORANGE, SKY, STEPS, TEXT, frame, number_label
+from fallline.explain.figures.figure import (
+    STEPS,
+    frame,
+)
+from fallline.explain.figures.plain import (
+    BLUE,
+    INK,
+    ORANGE,
+    SKY,
+    TEXT,
+    number_label,
+)
 
 LOG_RATIO = 10.0  # levels in equal ratios pay when the highest is so many times the lowest
 TWO_SIDED = LinearSegmentedColormap.from_list("two sided", [BLUE, "#CFE3F0", "#FFFFFF", "#F8DCC9", ORANGE])

@@ -15,6 +15,15 @@ from fallline.core.errors import ConfigError
 from fallline.core.views import VIEWS
 from fallline.explain.figures.contours import around, draw_contours
 from fallline.explain.figures.figure import (
+    dress,
+    finish,
+    limits,
+    look,
+    new_picture,
+    round_ticks,
+)
+from fallline.explain.figures.labels import legend_above, mark, say
+from fallline.explain.figures.plain import (
     BLUE,
     COLORS,
     INK,
@@ -22,15 +31,8 @@ from fallline.explain.figures.figure import (
     ORANGE,
     SKY,
     TEXT,
-    dress,
-    finish,
-    limits,
-    look,
-    new_picture,
     number_label,
-    round_ticks,
 )
-from fallline.explain.figures.labels import legend_above, mark, say
 from fallline.explain.figures.slope import names_of
 from fallline.train.descent import Descent
 from fallline.train.learning_rate import RateReport

@@ -21,16 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fallline.core.files import write_file
+from fallline.explain.figures.plain import FAINT, INK, TEXT, WIDTH, number_label
 
-# The Okabe-Ito palette, which colour-blind readers can tell apart; its yellow is too pale for lines.
-BLUE, ORANGE, GREEN, PINK, OLIVE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7A6A00", "#56B4E9"
-COLORS = (BLUE, ORANGE, GREEN, PINK, OLIVE, SKY)
-INK, FAINT = "#333333", "#D9D9D9"
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DPI = 150
-WIDTH = 7.0  # inches
-TEXT = 10.5  # points: readable where the picture fills half a slide
-LINE = 1.3
 Grid = Literal["both", "x", "y", ""]
 STEPS = [1, 2, 5, 10]  # of the ticks
 ZERO = "zero"  # the name of the two lines through 0
@@ -107,11 +101,6 @@ def round_ticks(axis: Any, most: int = 6) -> None:
     """Few ticks at round numbers, written plainly."""
     axis.set_major_locator(MaxNLocator(most, steps=STEPS, min_n_ticks=2))
     axis.set_major_formatter(FuncFormatter(lambda v, _: number_label(v, 6) if abs(v) > 1e-12 else "0"))
-
-
-def number_label(number: float, digits: int = 4) -> str:
-    """A number for a label: few digits, a true minus sign."""
-    return f"{number:.{digits}g}".replace("-", "−")
 
 
 def frame(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:

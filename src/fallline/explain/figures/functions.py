@@ -22,11 +22,6 @@ from fallline.core.registry import nearest, plain_name
 from fallline.core.spec import Spec
 from fallline.core.views import VIEWS
 from fallline.explain.figures.figure import (
-    BLUE,
-    INK,
-    LINE,
-    ORANGE,
-    TEXT,
     draw_broken,
     dress,
     finish,
@@ -34,12 +29,19 @@ from fallline.explain.figures.figure import (
     limits,
     look,
     new_picture,
-    number_label,
     round_ticks,
     zero_lines,
 )
 from fallline.explain.figures.labels import mark, say
 from fallline.explain.figures.losses import draw_loss
+from fallline.explain.figures.plain import (
+    BLUE,
+    INK,
+    LINE,
+    ORANGE,
+    TEXT,
+    number_label,
+)
 from fallline.losses.links import LINKS
 from fallline.losses.loss import Loss
 from fallline.nn.activations import Activation

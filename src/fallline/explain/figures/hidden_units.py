@@ -16,10 +16,6 @@ from fallline.explain.calls import layer_calls
 from fallline.explain.figures.boundary import Plane, plane_around
 from fallline.explain.figures.contours import TWO_SIDED, both_sides, color_scale
 from fallline.explain.figures.figure import (
-    BLUE,
-    INK,
-    LINE,
-    TEXT,
     dress,
     finish,
     frame,
@@ -29,6 +25,12 @@ from fallline.explain.figures.figure import (
     round_ticks,
 )
 from fallline.explain.figures.given import model_of
+from fallline.explain.figures.plain import (
+    BLUE,
+    INK,
+    LINE,
+    TEXT,
+)
 from fallline.train.model import Model
 
 POINTS = 61  # of each axis

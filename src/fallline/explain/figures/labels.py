@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from fallline.explain.figures.figure import INK, TEXT, ZERO
+from fallline.explain.figures.figure import ZERO
+from fallline.explain.figures.plain import (
+    INK,
+    TEXT,
+)
 
 
 def legend_above(axes: Axes) -> None:
@@ -91,17 +95,3 @@ def _line_pixels(axes: Axes) -> np.ndarray:
             steps = int(min(400, max(1, np.hypot(*(b - a)) / 3)))
             found.append(a + (b - a) * np.linspace(0, 1, steps + 1)[:, None])
     return np.concatenate(found) if found else np.zeros((0, 2))
-
-
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The positions nearest to the wanted ones (both ascending) that are `gap` apart, in low..high if there is room."""
-    placed: list[list[float]] = []  # blocks of touching labels: [sum of (wanted - offset), count]
-    for i, y in enumerate(wanted):
-        placed.append([min(max(y, low), high) - i * gap, 1])
-        while len(placed) > 1 and placed[-2][0] / placed[-2][1] > placed[-1][0] / placed[-1][1]:
-            total, count = placed.pop()
-            placed[-1][0] += total
-            placed[-1][1] += count
-    start = [block[0] / block[1] for block in placed for _ in range(int(block[1]))]
-    top = high - (len(wanted) - 1) * gap
-    return [max(min(s, top), low) + i * gap for i, s in enumerate(start)]

@@ -13,19 +13,21 @@ from matplotlib.figure import Figure
 from fallline.autodiff.functions import jvp
 from fallline.core.facts import facts_of
 from fallline.explain.figures.figure import (
-    COLORS,
-    INK,
-    LINE,
-    TEXT,
     draw_broken,
     dress,
     limits,
     new_picture,
-    number_label,
     round_ticks,
     zero_lines,
 )
 from fallline.explain.figures.labels import mark, say
+from fallline.explain.figures.plain import (
+    COLORS,
+    INK,
+    LINE,
+    TEXT,
+    number_label,
+)
 from fallline.losses.classification import CategoricalCrossEntropy
 from fallline.losses.loss import Loss
 from fallline.losses.regression import GaussianNLL, Quantile

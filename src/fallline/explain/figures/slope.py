@@ -14,18 +14,20 @@ from fallline.autodiff.functions import value_and_grad
 from fallline.core.errors import ConfigError
 from fallline.core.views import VIEWS
 from fallline.explain.figures.figure import (
-    BLUE,
-    LINE,
-    ORANGE,
     dress,
     finish,
     limits,
     look,
     new_picture,
-    number_label,
     round_ticks,
 )
 from fallline.explain.figures.labels import mark, say
+from fallline.explain.figures.plain import (
+    BLUE,
+    LINE,
+    ORANGE,
+    number_label,
+)
 
 POINTS = 401
 REACH = 0.75  # of |w|: how far to both sides the curve is drawn, at least 1

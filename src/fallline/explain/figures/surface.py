@@ -14,21 +14,23 @@ from fallline.core.errors import ConfigError
 from fallline.core.views import VIEWS
 from fallline.explain.figures.contours import around, draw_contours
 from fallline.explain.figures.figure import (
-    BLUE,
-    INK,
-    LINE,
-    ORANGE,
     dress,
     finish,
     limits,
     look,
     new_picture,
-    number_label,
     round_ticks,
 )
 from fallline.explain.figures.given import check_length, model_of
 from fallline.explain.figures.labels import mark, say
 from fallline.explain.figures.landscape import Landscape, Line, main_lines, random_lines
+from fallline.explain.figures.plain import (
+    BLUE,
+    INK,
+    LINE,
+    ORANGE,
+    number_label,
+)
 from fallline.train.fit import whole_number
 
 POINTS = 41  # of each axis of a plane; a line has ten times as many

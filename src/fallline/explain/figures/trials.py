@@ -13,15 +13,17 @@ from matplotlib.figure import Figure
 from fallline.core.errors import ConfigError
 from fallline.core.views import VIEWS
 from fallline.explain.figures.figure import (
+    finish,
+    look,
+    new_picture,
+)
+from fallline.explain.figures.plain import (
     BLUE,
     FAINT,
     INK,
     LINE,
     ORANGE,
     TEXT,
-    finish,
-    look,
-    new_picture,
     number_label,
 )
 from fallline.train.search import Search

@@ -20,20 +20,22 @@ from fallline.core.views import VIEWS
 from fallline.explain.figures.contours import around, levels
 from fallline.explain.figures.descents import looks
 from fallline.explain.figures.figure import (
-    INK,
-    LINE,
-    TEXT,
     dress,
     finish,
     frame,
     limits,
     look,
     new_picture,
-    number_label,
     round_ticks,
 )
 from fallline.explain.figures.labels import say
 from fallline.explain.figures.landscape import Landscape, entry_name
+from fallline.explain.figures.plain import (
+    INK,
+    LINE,
+    TEXT,
+    number_label,
+)
 from fallline.explain.figures.slope import names_of
 from fallline.train.comparison import Comparison
 from fallline.train.descent import Descent
