@@ -58,8 +58,11 @@ def record(cls: type[R]) -> type[R]:
     """Class decorator: a frozen dataclass, registered under its name so that JSON and text can name it."""
     if "aliases" not in vars(cls):
         cls.aliases = ()  # names are not inherited
-    made = dataclasses.dataclass(eq=False, repr=False)(cls)  # `Record` freezes it, once for all of them
-    made._names = frozenset(field.name for field in fields_of(made))
+    made: Any = dataclasses.dataclass(eq=False, repr=False)(cls)  # `Record` freezes it, once for all of them
+    made._fields = dataclasses.fields(made)
+    made._names = frozenset(field.name for field in made._fields)
+    made._roles = tuple((field.name, role_of(field)) for field in made._fields)
+    made._settings = tuple(field for field in made._fields if role_of(field) == "setting")
     RECORDS.add(made.__name__, made, made.aliases)
     return made
 
@@ -69,14 +72,22 @@ class Record:
 
     aliases: ClassVar[tuple[str, ...]] = ()
     is_open: ClassVar[bool] = False  # True: it stands for a value that is still to be chosen, see train/space.py
+    _fields: ClassVar[tuple[dataclasses.Field, ...]] = ()
     _names: ClassVar[frozenset[str]] = frozenset()  # of the fields
+    _roles: ClassVar[tuple[tuple[str, str], ...]] = ()  # (name, role) of each
+    _settings: ClassVar[tuple[dataclasses.Field, ...]] = ()
 
     def __post_init__(self) -> None:
-        settings = [field for field in fields_of(self) if role_of(field) == "setting"]
-        values = [getattr(self, field.name) for field in settings]
-        for field, value in zip(settings, values, strict=True):
-            object.__setattr__(self, field.name, value if _is_open(value) else _checked(self, field, value))
-        if not any(map(_is_open, values)):  # a value that is not known yet is checked when it is
+        is_open = False
+        for field in self._settings:
+            value = getattr(self, field.name)
+            if _is_open(value):
+                is_open = True
+                continue
+            checked = _checked(self, field, value)
+            if checked is not value:
+                object.__setattr__(self, field.name, checked)
+        if not is_open:  # a value that is not known yet is checked when it is
             self.validate()
 
     def validate(self) -> None:
@@ -93,8 +104,7 @@ class Record:
 
     def replace(self: R, **changes: Any) -> R:
         """The same record with some fields changed."""
-        made: Any = self  # the decorator makes it a dataclass, which the base class cannot say
-        return dataclasses.replace(made, **changes)
+        return type(self)(**{name: getattr(self, name) for name, _ in self._roles} | changes)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings by name; deep: also those of records inside them, as scikit-learn names them (layers__0__units).
@@ -142,7 +152,12 @@ class Record:
 
 def fields_of(made: Any) -> tuple[dataclasses.Field, ...]:
     """The fields of a record or of its class, in order."""
-    return dataclasses.fields(made)
+    return made._fields
+
+
+def roles_of(made: Any) -> tuple[tuple[str, str], ...]:
+    """(name, role) of each field of a record or of its class, in order."""
+    return made._roles
 
 
 def role_of(field: dataclasses.Field) -> str:
@@ -183,8 +198,7 @@ def key_of(value: Any) -> Any:
     Parameters and buffers count by shape and dtype, arrays inside settings by their contents.
     """
     if isinstance(value, Record):
-        fields = fields_of(value)
-        return type(value), tuple((f.name, _field_key(f, getattr(value, f.name))) for f in fields)
+        return type(value), tuple([(name, _field_key(role, getattr(value, name))) for name, role in value._roles])
     if isinstance(value, Mapping):
         return tuple((k, key_of(v)) for k, v in value.items())
     if isinstance(value, (list, tuple)):
@@ -194,11 +208,11 @@ def key_of(value: Any) -> Any:
     return (type(value), value)  # 1, 1.0 and True must not share a program
 
 
-def _field_key(field: dataclasses.Field, value: Any) -> Any:
-    if role_of(field) == "setting":
+def _field_key(role: str, value: Any) -> Any:
+    if role == "setting":
         return key_of(value)
     if isinstance(value, (list, tuple)):
-        return tuple(_field_key(field, v) for v in value)
+        return tuple(_field_key(role, v) for v in value)
     return None if value is None else (tuple(value.shape), str(value.dtype))
 
 
@@ -258,6 +272,9 @@ def _known_of(base: type[R]) -> dict[str, type[R]]:
 
 def record_class(name: str, base: type[R]) -> type[R]:
     """The record of a family by its name or alias, in any spelling; "did you mean" otherwise."""
+    found: Any = RECORDS.loaded(name)  # the quick path; no two records share a name
+    if found is not None and issubclass(found, base):
+        return found
     RECORDS.load_naming(name, _home_of(base))
     found = _named(name, _known_of(base)) or _named(name, records_of(base))
     if found is not None:
@@ -289,8 +306,10 @@ def as_record(value: str | type[R] | R, base: type[R]) -> R:
 def _from_text(text: str, base: type[R]) -> R:
     name, bracket, inside = text.strip().partition("(")
     cls = record_class(name.strip(), base)
+    if not bracket:
+        return _made(cls, (), {})
     try:
-        call = ast.parse(f"f({inside if bracket else ')'}", mode="eval").body
+        call = ast.parse(f"f({inside}", mode="eval").body
         if not isinstance(call, ast.Call):
             raise ValueError
         args = [_plain(a) for a in call.args]
@@ -330,26 +349,34 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool, np.bool_),
     "str": (str,),
 }
+_CONVERTED: dict[str, type] = {"int": int, "float": float, "bool": bool}
 
 
 def _checked(owner: Record, field: dataclasses.Field, value: Any) -> Any:
     """The field's value, converted where its annotation is a plain type; ConfigError outside the declared range."""
-    label = f"{type(owner).__name__}({field.name}={value!r})"
     kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
     allowed = _KINDS.get(kind)
     if allowed and (not isinstance(value, allowed) or (kind != "bool" and isinstance(value, (bool, np.bool_)))):
         article = "an" if kind == "int" else "a"
-        raise ConfigError(f"{label}: {field.name} must be {article} {kind}, not {type(value).__name__}")
-    if allowed and kind in ("int", "float", "bool"):
-        value = {"int": int, "float": float, "bool": bool}[kind](value)
-    choices = field.metadata.get("choices")
+        raise ConfigError(
+            f"{_label(owner, field, value)}: {field.name} must be {article} {kind}, not {type(value).__name__}"
+        )
+    if allowed and kind in _CONVERTED:
+        value = _CONVERTED[kind](value)
+    limits = field.metadata
+    choices = limits.get("choices")
     if choices is not None and value not in choices:
         named = [choice for choice in choices if isinstance(choice, str)]
         hint = nearest(value, named) if isinstance(value, str) else f"known: {', '.join(map(str, choices))}"
-        raise ConfigError(f"{label}: {hint}")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        _check_range(label, field, value)
+        raise ConfigError(f"{_label(owner, field, value)}: {hint}")
+    if len(limits) > 1 and isinstance(value, (int, float)) and not isinstance(value, bool):
+        _check_range(owner, field, value)
     return value
+
+
+def _label(owner: Record, field: dataclasses.Field, value: Any) -> str:
+    """The setting in an error; made only for one, as the text of a setting may be that of a whole network."""
+    return f"{type(owner).__name__}({field.name}={value!r})"
 
 
 _LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
@@ -360,11 +387,11 @@ _LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 }
 
 
-def _check_range(label: str, field: dataclasses.Field, value: float) -> None:
+def _check_range(owner: Record, field: dataclasses.Field, value: float) -> None:
     for name, (words, holds) in _LIMITS.items():
         limit = field.metadata.get(name)
         if limit is not None and not holds(value, limit):
-            raise ConfigError(f"{label}: {field.name} must be {words} {limit:g}")
+            raise ConfigError(f"{_label(owner, field, value)}: {field.name} must be {words} {limit:g}")
 
 
 def _array_text(value: Any) -> str:

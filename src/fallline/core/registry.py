@@ -94,6 +94,11 @@ class Registry(Generic[T]):
                 if found not in sys.modules and _names(module, plain_name(name)):
                     importlib.import_module(found)
 
+    def loaded(self, name: str) -> T | None:
+        """The entry of that name or alias, in any spelling, if it has registered itself already."""
+        known = self._names.get(plain_name(name))
+        return None if known is None else self._entries[known]
+
     def _find(self, name: str) -> T | None:
         """The entry of that name; homes are gone through one by one until it is found, before any is loaded whole."""
         plain = plain_name(name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fallline.core.errors import ConfigError
-from fallline.core.record import Record, fields_of, role_of
+from fallline.core.record import Record, fields_of, role_of, roles_of
 
 Leaf = Any
+BRANCHES = (Record, tuple, list, dict)
 
 
 def leaves(tree: Any, role: str | None = None) -> dict[str, Leaf]:
@@ -18,7 +19,9 @@ def leaves(tree: Any, role: str | None = None) -> dict[str, Leaf]:
     walked. Outside records everything but None is a leaf.
     role  "param" or "buffer" keeps only those; leaves outside records count as parameters
     """
-    listed = [(path, leaf) for path, leaf, found in _walk(tree, "", "param") if role is None or found == role]
+    found: list[tuple[str, Leaf, str]] = []
+    _collect(tree, "", "param", found)
+    listed = [(path, leaf) for path, leaf, own in found if role is None or own == role]
     made = dict(listed)
     if len(made) != len(listed):
         twice = next(path for path in made if sum(path == p for p, _ in listed) > 1)
@@ -59,29 +62,38 @@ def fill_leaves(tree: Any, arrays: dict[str, Leaf], path: str = "") -> Any:
     return tree
 
 
-def records_in(tree: Any, path: str = "") -> Iterator[tuple[str, Record]]:
+def records_in(tree: Any, path: str = "") -> list[tuple[str, Record]]:
     """Every record of a tree with its path, outer ones first."""
-    if isinstance(tree, Record):
-        yield path, tree
-        for field in fields_of(tree):
-            yield from records_in(getattr(tree, field.name), join(path, field.name))
-    elif isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from records_in(value, join(path, key))
-    elif isinstance(tree, (tuple, list)):
-        for i, value in enumerate(tree):
-            yield from records_in(value, join(path, i))
+    found: list[tuple[str, Record]] = []
+    _collect_records(tree, path, found)
+    return found
+
+
+def _collect_records(node: Any, path: str, found: list[tuple[str, Record]]) -> None:
+    if isinstance(node, Record):
+        found.append((path, node))
+    for name, value in _entries(node):
+        if isinstance(value, BRANCHES):
+            _collect_records(value, join(path, name), found)
+
+
+def _entries(node: Any) -> Iterable[tuple[Any, Any]]:
+    """(name, value) of what a branch of a tree holds."""
+    if isinstance(node, Record):
+        return [(name, getattr(node, name)) for name, _ in roles_of(node)]
+    if isinstance(node, dict):
+        return node.items()
+    return enumerate(node) if isinstance(node, (tuple, list)) else ()
 
 
 def map_records(f: Callable[[str, Record], Any], tree: Any, path: str = "") -> Any:
     """The same tree with f(path, record) in the place of each record, inner ones first."""
     if isinstance(tree, Record):
         changes = {}
-        for field in fields_of(tree):
-            value = getattr(tree, field.name)
-            new = map_records(f, value, join(path, field.name))
+        for name, value in _entries(tree):
+            new = map_records(f, value, join(path, name)) if isinstance(value, BRANCHES) else value
             if new is not value:
-                changes[field.name] = new
+                changes[name] = new
         return f(path, tree.replace(**changes) if changes else tree)
     if isinstance(tree, dict):
         made = {k: map_records(f, v, join(path, k)) for k, v in tree.items()}
@@ -97,36 +109,32 @@ def join(path: str, name: object) -> str:
     return f"{path}.{name}" if path else str(name)
 
 
-def _walk(node: Any, path: str, role: str) -> Iterator[tuple[str, Leaf, str]]:
+def _collect(node: Any, path: str, role: str, found: list[tuple[str, Leaf, str]]) -> None:
+    """Adds (path, leaf, role) of every leaf."""
     if node is None:
         return
     if isinstance(node, Record):
-        for field in fields_of(node):
-            value, found = getattr(node, field.name), role_of(field)
-            if found != "setting":
-                yield from _walk(value, join(path, field.name), found)
-            else:
-                yield from _walk_settings(value, join(path, field.name))
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _walk(value, join(path, key), role)
-    elif isinstance(node, (tuple, list)):
-        for i, value in enumerate(node):
-            yield from _walk(value, join(path, i), role)
+        for name, own in roles_of(node):
+            value = getattr(node, name)
+            if own != "setting":
+                _collect(value, join(path, name), own, found)
+            elif isinstance(value, BRANCHES):
+                _collect_settings(value, join(path, name), found)
+    elif isinstance(node, (dict, tuple, list)):
+        for name, value in _entries(node):
+            _collect(value, join(path, name), role, found)
     else:
-        yield path, node, role
+        found.append((path, node, role))
 
 
-def _walk_settings(value: Any, path: str) -> Iterator[tuple[str, Leaf, str]]:
+def _collect_settings(node: Any, path: str, found: list[tuple[str, Leaf, str]]) -> None:
     """Only records inside a setting hold leaves; the numbers beside them are configuration."""
-    if isinstance(value, Record):
-        yield from _walk(value, path, "param")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _walk_settings(item, join(path, key))
-    elif isinstance(value, (tuple, list)):
-        for i, item in enumerate(value):
-            yield from _walk_settings(item, join(path, i))
+    if isinstance(node, Record):
+        _collect(node, path, "param", found)
+        return
+    for name, value in _entries(node):
+        if isinstance(value, BRANCHES):
+            _collect_settings(value, join(path, name), found)
 
 
 def _rebuild(node: Any, path: str, f: Callable[[str, Leaf], Leaf], *, inside: bool) -> Any:
@@ -135,11 +143,13 @@ def _rebuild(node: Any, path: str, f: Callable[[str, Leaf], Leaf], *, inside: bo
         return None
     if isinstance(node, Record):
         changes = {}
-        for field in fields_of(node):
-            value = getattr(node, field.name)
-            new = _rebuild(value, join(path, field.name), f, inside=role_of(field) == "setting")
+        for name, role in roles_of(node):
+            value = getattr(node, name)
+            if value is None or (role == "setting" and not isinstance(value, BRANCHES)):
+                continue
+            new = _rebuild(value, join(path, name), f, inside=role == "setting")
             if new is not value:
-                changes[field.name] = new
+                changes[name] = new
         return node.replace(**changes) if changes else node
     if isinstance(node, dict):
         made = {k: _rebuild(v, join(path, k), f, inside=inside) for k, v in node.items()}

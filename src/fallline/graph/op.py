@@ -84,20 +84,22 @@ def new_input(spec: Spec, name: str = "") -> Value:
 
 def promote(args: tuple[Any, ...], name: str) -> tuple[Any, ...]:
     """The arguments in one common dtype: Python numbers adapt to the arrays, integers to floats, float32 to float64."""
-    dtypes = {a.dtype for a in args if hasattr(a, "dtype")}
+    given = [getattr(a, "dtype", None) for a in args]
+    dtypes = {dtype for dtype in given if dtype is not None}
     if not dtypes:
         return tuple(np.asarray(a) for a in args)
     target = _common(dtypes, name)
     if target.kind != "f" and any(isinstance(a, float) for a in args):
         raise DtypeError(f"{name} of {target} and a float: convert with .astype('float32') first")
-    return tuple(a if hasattr(a, "dtype") and a.dtype == target else _cast(a, target, name) for a in args)
+    alike = [own is not None and own == target for own in given]  # NumPy takes None for float64
+    return tuple([a if same else _cast(a, target, name) for a, same in zip(args, alike, strict=True)])
 
 
 def _cast(x: Any, dtype: np.dtype, name: str) -> Any:
     if isinstance(x, Value):
         return OPS["astype"](x, dtype)
     try:
-        if np.asarray(x).dtype.kind in "fiub":  # NumPy would read "1" as 1.0 and None as NaN
+        if isinstance(x, (int, float)) or np.asarray(x).dtype.kind in "fiub":  # "1" and None are no numbers
             return np.asarray(x, dtype=dtype)
     except OverflowError:
         pass
@@ -117,10 +119,15 @@ def _common(dtypes: set[np.dtype], name: str) -> np.dtype:
 
 def _are_alike(args: tuple[Any, ...], takes: str) -> bool:
     """Whether these are Values of one spec, of a kind that is taken: nothing is to be converted then."""
-    spec = getattr(args[0], "spec", None) if args else None
-    if spec is None or spec.dtype.kind not in takes:
-        return False
-    return all(isinstance(a, Value) and a.spec == spec for a in args)
+    spec = None
+    for arg in args:
+        if not isinstance(arg, Value):
+            return False
+        if spec is None:
+            spec = arg.spec
+        elif arg.spec is not spec and arg.spec != spec:
+            return False
+    return spec is not None and spec.dtype.kind in takes
 
 
 def _aligned(args: tuple[Any, ...], takes: str, name: str) -> Sequence[Any]:
@@ -133,7 +140,7 @@ def _aligned(args: tuple[Any, ...], takes: str, name: str) -> Sequence[Any]:
     shape = broadcast_shape([a.shape for a in found], name)
     if not any(isinstance(a, Value) for a in found):
         return found
-    return [a if a.shape == shape else OPS["broadcast_to"](as_value(a), shape) for a in found]
+    return [a if a.shape == shape else OPS["broadcast_to"].apply(as_value(a), shape=shape) for a in found]
 
 
 _broadcast_shapes = lru_cache(4096)(np.broadcast_shapes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,15 +28,21 @@ class _Scope(threading.local):
 _scope = _Scope()
 
 
-@contextmanager
-def scope(path: str) -> Iterator[None]:
+class scope:
     """Values made inside carry this path (the layer they belong to); an empty path changes nothing."""
-    before = _scope.path
-    _scope.path = path or before
-    try:
-        yield
-    finally:
-        _scope.path = before
+
+    __slots__ = ("before", "path")
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __enter__(self) -> None:
+        self.before = _scope.path
+        if self.path:
+            _scope.path = self.path
+
+    def __exit__(self, *_: object) -> None:
+        _scope.path = self.before
 
 
 def current_scope() -> str:

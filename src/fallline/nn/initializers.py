@@ -9,7 +9,6 @@ import numpy as np
 
 from fallline.core.errors import ConfigError
 from fallline.core.record import Record, as_record, record, setting
-from fallline.core.registry import plain_name
 
 
 class Initializer(Record):
@@ -98,11 +97,11 @@ class Normal(Initializer):
 def initializer(init: Any, auto: str | Initializer = "glorot") -> Initializer:
     """The initializer of a layer's `init` field: a record, a name, or "auto" for what suits the place."""
     chosen = auto if isinstance(init, str) and init == "auto" else init
-    if isinstance(chosen, str):
-        for cls in Initializer.__subclasses__():  # the names in this file, without loading every other folder
-            if plain_name(chosen) in map(plain_name, (cls.__name__, *cls.aliases)):
-                return cls()
-    return as_record(chosen, Initializer)
+    return (_NAMED.get(chosen) if isinstance(chosen, str) else None) or as_record(chosen, Initializer)
+
+
+# By the names that layers have as defaults, so that no text has to be read for them.
+_NAMED = {"glorot": Glorot(), "he": He(), "lecun": LeCun(), "zeros": Zeros()}
 
 
 __all__ = ["Glorot", "He", "Initializer", "LeCun", "Normal", "Orthogonal", "Zeros", "initializer"]

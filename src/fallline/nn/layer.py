@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from fallline.core.errors import ConfigError, ShapeError
-from fallline.core.record import Record, fields_of, role_of
+from fallline.core.record import Record, roles_of
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves, map_records, records_in
 from fallline.graph.program import Program
@@ -81,7 +81,7 @@ class Layer(Record):
 
 def _leaf_fields(cls: type[Record]) -> tuple[str, ...]:
     """The names of the fields that hold arrays."""
-    return tuple(f.name for f in fields_of(cls) if role_of(f) != "setting")
+    return tuple(name for name, role in roles_of(cls) if role != "setting")
 
 
 def _parts(layer: Layer) -> list[Layer]:

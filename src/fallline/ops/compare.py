@@ -67,7 +67,8 @@ def _where_front(apply: Any, condition: Any, a: Any, b: Any) -> Any:
     shape = broadcast_shape([condition.shape, a.shape, b.shape], "where")
     if not any(isinstance(v, Value) for v in (condition, a, b)):
         return apply(condition, a, b)
-    return apply(*(v if v.shape == shape else OPS["broadcast_to"](as_value(v), shape) for v in (condition, a, b)))
+    broadcast = OPS["broadcast_to"].apply
+    return apply(*[v if v.shape == shape else broadcast(as_value(v), shape=shape) for v in (condition, a, b)])
 
 
 def _where_vjp(g: Any, y: Any, condition: Any, a: Any, b: Any) -> tuple[Any, ...]:

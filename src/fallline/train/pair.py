@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,16 @@ class Pair:
 
 def tried(stage: Any) -> Response | None:
     """What a stage does to a few numbers a row; None where it takes others."""
+    return _remembered(stage) if isinstance(stage, Layer) and not leaves(stage) else _tried(stage)
+
+
+@lru_cache(64)
+def _remembered(stage: Layer) -> Response | None:
+    """The same for a layer that is all settings: every network that is trained asks for its activations."""
+    return _tried(stage)
+
+
+def _tried(stage: Any) -> Response | None:
     try:
         return Response.of(partial(through, [stage]), HIDDEN_WIDTH)
     except Exception:  # a function of one's own may fail in any way on what it is not meant for

@@ -21,7 +21,7 @@ from fallline.core.errors import ConfigError, ShapeError
 from fallline.core.record import key_of
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, with_leaves
-from fallline.engines.engine import COMPILED, Call, Engine, Loop
+from fallline.engines.engine import COMPILED, Call, CompileCache, Engine, Loop
 from fallline.graph.op import OPS, as_value
 from fallline.graph.program import Program
 from fallline.graph.value import Value, scope
@@ -34,6 +34,7 @@ from fallline.ops.transcendental import sqrt
 from fallline.optim.optimizer import Context, Optimizer
 
 Arrays = dict[str, Any]
+_SHAPES = CompileCache()  # of what networks give: a network that many are trained of is traced once
 
 
 def row_scores(network: Layer, x: Any, run: Run) -> Value:
@@ -289,7 +290,7 @@ def judged(network: Layer, loss: Loss, x: Any, y: Any, engine: Engine) -> Call:
 
 def check_scores(network: Layer, loss: Loss, x: Any, wanted: int) -> None:
     """ConfigError when the network's last layer does not give as many scores as the loss needs."""
-    shape = output_spec(network, x).shape
+    shape = _SHAPES.get((key_of(network), _specs(x)), lambda: output_spec(network, x).shape)
     given = 1 if len(shape) == 1 else shape[-1]
     if len(shape) > 2 or given != wanted:
         shown = (
