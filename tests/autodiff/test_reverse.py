@@ -57,9 +57,9 @@ def test_a_chain_of_100_000_nodes(derivative: Any) -> None:
             x = sin(x)
         return x
 
-    start = time.perf_counter()
+    start = time.process_time()
     slope = derivative(chain)(0.3)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     x, expected = 0.3, 1.0
     for _ in range(n):
         expected *= np.cos(x)

@@ -221,10 +221,10 @@ def test_lines_at_the_border_of_an_open_group_meet_ports():
 @pytest.mark.parametrize("n", [400, 5000])
 def test_the_middle_of_a_long_chain_is_one_box(n):
     traced = long_chain(n)
-    start = time.perf_counter()
+    start = time.process_time()
     drawing = traced.draw()
     whole = drawing.html
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     lines = first_lines(drawing.svg)
     assert lines[:3] == ["x", "v1 = sin(x)", "v2 = sin(v1)"]
     assert lines[8] == f"… {n + 1 - 16} nodes …"
@@ -241,9 +241,9 @@ def test_a_few_hundred_nodes_are_all_drawn():
 @pytest.mark.slow
 def test_a_hundred_thousand_nodes_are_drawn_in_seconds():
     traced = long_chain(100_000)
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(traced.draw().html) < 1_000_000
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 # The page.

