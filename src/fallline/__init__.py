@@ -30,6 +30,7 @@ _HOMES = {
     "fallline.data.table": ("Table", "read_table"),
     "fallline.engines.engine": ("get_engine",),
     "fallline.estimators.estimator": ("Classifier", "Estimator", "Regressor"),
+    "fallline.estimators.mlp": ("MLPClassifier", "MLPRegressor"),
     "fallline.explain.figures.boundary": ("plot_boundary",),
     "fallline.explain.figures.descents": ("plot_descent",),
     "fallline.explain.figures.functions": ("plot_function", "plot_functions"),

@@ -54,6 +54,19 @@ class Adam(Optimizer):
 
 
 @record
+class AdamHat(Adam):
+    """w <- w - lr sqrt(1-beta2^t) / (1-beta1^t) m / (sqrt(v) + eps): Adam as scikit-learn and Keras compute it.
+
+    eps     stands beside sqrt(v) before its bias is corrected, so it weighs more in the first steps
+    source  Kingma & Ba 2015 (arXiv:1412.6980), the remark behind algorithm 1, where it is ε̂
+    """
+
+    def root(self, v: Any, t: Any) -> Any:
+        found = 1.0 / weight_sum(self.beta2, t)
+        return sqrt(found * v) + self.eps * sqrt(found)
+
+
+@record
 class AdamW(Adam):
     """w <- w (1 - lr weight_decay), then Adam's step: the decay does not pass through the averages.
 
@@ -156,4 +169,4 @@ class OptimisticAdam(Adam):
         return -lr * (2.0 * u - where(less(t, 1.5), u, previous)), (m, v, u)
 
 
-__all__ = ["AMSGrad", "Adam", "AdamW", "NAdam", "OptimisticAdam", "RAdam"]
+__all__ = ["AMSGrad", "Adam", "AdamHat", "AdamW", "NAdam", "OptimisticAdam", "RAdam"]

@@ -29,6 +29,7 @@ class LBFGS(Solver):
     m          pairs that are kept
     c1, c2     shares of the slope in the first and the second Wolfe condition
     tolerance  the run ends when the norm of the gradient falls to this
+    norm       that norm: "euclidean", or "max", the largest entry, as SciPy has it
     notes      "step", the a that was taken
     source     Nocedal 1980; Liu & Nocedal 1989; Nocedal & Wright 2006, algorithms 7.4 and 7.5; bounds: Bertsekas 1982;
                L1: Andrew & Gao 2007
@@ -38,6 +39,7 @@ class LBFGS(Solver):
     c1: float = setting(1e-4, above=0, below=0.5)
     c2: float = setting(0.9, above=0, below=1)
     tolerance: float = setting(1e-8, at_least=0)
+    norm: str = setting("euclidean", choices=("euclidean", "max"))
 
     takes_bounds: ClassVar[bool] = True
     draws: ClassVar[bool] = False
@@ -53,7 +55,7 @@ class LBFGS(Solver):
         self, objective: Objective, w: np.ndarray, value: float, state: Arrays, rng: np.random.Generator
     ) -> Move:
         g = state["g"] if len(state["g"]) else objective.smooth(w)[1]
-        size = size_of(residual(w, g, objective.l1, objective.bounds))
+        size = self._size(residual(w, g, objective.l1, objective.bounds))
         if done := reached(size, self.tolerance):
             return Move(w, value, {**state, "g": g}, done=done)
         found = self._step(objective, w, value, g, state)
@@ -62,9 +64,12 @@ class LBFGS(Solver):
             found = self._step(objective, w, value, g, state)
         if found is None:
             return Move(w, value, {**state, "g": g}, done=stuck(objective, size))
-        done = reached(size_of(residual(found.w, found.g, objective.l1, objective.bounds)), self.tolerance)
+        done = reached(self._size(residual(found.w, found.g, objective.l1, objective.bounds)), self.tolerance)
         done = endless(found.value) if found.endless else done
         return Move(found.w, found.value, self._kept(state, w, g, found), {"step": found.a}, done)
+
+    def _size(self, g: np.ndarray) -> float:
+        return size_of(g) if self.norm == "euclidean" else float(np.abs(g).max(initial=0.0))
 
     def _step(self, objective: Objective, w: np.ndarray, value: float, g: np.ndarray, state: Arrays) -> Point | None:
         """The point at the end of this iteration's step; None where no step lowers J."""

@@ -64,4 +64,24 @@ class Nesterov(Optimizer):
         return -lr * (g + self.momentum * v), (v,)
 
 
-__all__ = ["SGD", "Momentum", "Nesterov"]
+@record
+class Velocity(Optimizer):
+    """v <- momentum v - lr g;  w <- w + v, or with nesterov w <- w + momentum v - lr g: the rate is in the velocity.
+
+    At a constant rate the steps are those of Momentum and Nesterov; where the rate falls, older gradients keep the rate
+    of their own step.
+    source  Sutskever et al. 2013, eqs. 1 to 4, in the form that scikit-learn and Keras use
+    """
+
+    learning_rate: Rate = setting(0.01, at_least=0)
+    momentum: float = setting(0.9, at_least=0, below=1)
+    nesterov: bool = True
+
+    slots: ClassVar[tuple[str, ...]] = ("v",)
+
+    def step(self, g: Any, v: Any, *, lr: Any, t: Any) -> Any:
+        v = self.momentum * v - lr * g
+        return (self.momentum * v - lr * g if self.nesterov else v), (v,)
+
+
+__all__ = ["SGD", "Momentum", "Nesterov", "Velocity"]

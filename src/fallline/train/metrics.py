@@ -268,6 +268,12 @@ def r2(prediction: Any, y: Any, weights: Any = None) -> float:
     return float(np.mean(by_output))
 
 
+def subset_accuracy(prediction: Any, y: Any, weights: Any = None) -> float:
+    """Share of the weight of rows all of whose labels are right: of probabilities, (rows, labels), and 0s and 1s."""
+    p, t, w = _numbers(prediction, y, weights)
+    return float(np.average(((p > 0.5) == (t > 0.5)).all(axis=1), weights=w))
+
+
 def poisson_deviance(prediction: Any, y: Any, weights: Any = None) -> float:
     """Mean 2 (y log(y / prediction) - y + prediction), for counts y >= 0; infinite where 0 is predicted for y > 0."""
     p, t, w = _numbers(prediction, y, weights)
@@ -360,6 +366,7 @@ for _metric, _aliases in (
     (Metric("rmse", rmse, "lower", "prediction"), ("root_mean_squared_error",)),
     (Metric("mae", mae, "lower", "prediction"), ("mean_absolute_error",)),
     (Metric("r2", r2, "higher", "prediction"), ("r2_score",)),
+    (Metric("subset_accuracy", subset_accuracy, "higher", "prediction"), ()),
     (Metric("poisson_deviance", poisson_deviance, "lower", "prediction"), ("mean_poisson_deviance",)),
 ):
     METRICS.add(_metric.name, _metric, _aliases)

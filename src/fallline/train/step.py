@@ -4,6 +4,10 @@
 
 so that every row counts the same in every batch, a short last batch weighs by its size, and the strength
 of a penalty does not depend on the batch size. Weights of rows are scaled to a mean of 1 over the training rows.
+
+Without a B every batch is a mean of its own, and a penalty counts like one row, as scikit-learn has it:
+
+    J = (Σ_i w_i L(score_i, target_i)  +  penalty(weights)) / Σ_i w_i
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from fallline.nn.ensemble import Ensemble
 from fallline.nn.layer import Layer, output_spec
 from fallline.nn.run import EVAL, Run
 from fallline.ops.composite import dot
+from fallline.ops.reduce import sum as asum
 from fallline.ops.transcendental import sqrt
 from fallline.optim.optimizer import Context, Optimizer
 
@@ -56,7 +61,10 @@ def row_losses(network: Layer, loss: Loss, x: Any, y: Any, run: Run) -> tuple[Va
 
 
 class Cost(NamedTuple):
-    """J on one batch, as nodes: the scores, one loss a row, Σ w L and the same over B, each penalty, and J."""
+    """J on one batch, as nodes: the scores, one loss a row, Σ w L and the same over B, each penalty, and J.
+
+    Where every batch is a mean of its own, total is J Σ w instead, so that a mean over batches is one of J.
+    """
 
     score: Value
     losses: Value
@@ -71,7 +79,7 @@ def batch_cost(
     params: Arrays,
     loss: Loss,
     penalties: Sequence[Any],
-    batch: int,
+    batch: int | None,
     rows: tuple[Any, Any, Any],
     run: Run,
 ) -> Cost:
@@ -79,13 +87,15 @@ def batch_cost(
     x, y, w = rows
     score, losses = row_losses(network, loss, x, y, run)
     total = dot(losses, w)
-    mean = objective = total / batch
+    size = asum(w) if batch is None else batch
+    mean = objective = total / size
+    share = 1.0 / size if batch is None else w.shape[0] / batch
     added = []
     for penalty in penalties:
         with scope("penalty"):
-            added.append(as_value(penalty(params) * (w.shape[0] / batch)))
+            added.append(as_value(penalty(params) * share))
             objective = objective + added[-1]
-    return Cost(score, losses, total, mean, added, objective)
+    return Cost(score, losses, objective * size if batch is None else total, mean, added, objective)
 
 
 def gradients_of(objective: Value, params: Arrays) -> Arrays:
@@ -133,14 +143,14 @@ class Step:
 
     network    a filled network; only its configuration and the shapes of its leaves count
     penalties  records that map the parameters to a number which is added to the mean loss
-    batch      the batch size B, in rows
+    batch      the batch size B, in rows; None: every batch is a mean of its own
     """
 
     network: Layer
     loss: Loss
     optimizer: Optimizer
     penalties: tuple[Any, ...]
-    batch: int
+    batch: int | None
     engine: Engine
 
     @cached_property

@@ -30,6 +30,7 @@ from fallline.train.step import Step
 SECONDS_PER_CALL = 0.1  # what an engine call is to last: it returns for progress and Ctrl-C
 LARGEST_CALL = 100_000  # steps
 GROWTH = 8  # times as many steps as in the call before, at most: the first steps tell little of the speed
+Order = Callable[[int], np.ndarray]  # epoch -> the rows in their order
 LOOKED_AT = 100  # steps whose rates tell whether they follow the length of a run
 KEYS = 4096  # steps whose numbers and random keys are computed together
 
@@ -73,6 +74,9 @@ class Stepping:
     losses    the losses of the finished epochs, which a schedule may watch
     halted    whether the rounds are to end at once, wherever they are
     most_steps  no call goes beyond this step of the run
+    shuffle   whether epochs have orders of their own, or a function epoch -> order of the rows that repeats itself
+    judges_start  whether the rounds begin with epoch 0, the untrained network
+    own_means  whether every batch is a mean of its own; "train_loss" then holds the penalties too, see step.py
     batches   steps in one epoch
     failure   why a value that is not finite ended the rounds;  reason  why they ended otherwise, "" after the last one
     """
@@ -85,15 +89,17 @@ class Stepping:
     seed: int
     engine: Engine
     batch_size: int
-    shuffle: bool = True
+    shuffle: bool | Order = True
     losses: Sequence[float] = ()
     halted: Callable[[], bool] = never
     most_steps: int = sys.maxsize
+    judges_start: bool = True
+    own_means: bool = False
 
     def __post_init__(self) -> None:
         self.batch_size = min(self.batch_size, len(self.train))
         self.batches = -(-len(self.train) // self.batch_size)
-        given = self.penalties, self.batch_size, self.engine
+        given = self.penalties, None if self.own_means else self.batch_size, self.engine
         self._given = self.optimizer
         self.optimizer = self._given.for_run(len(self.train) / self.batch_size, self.epochs)
         self.step = Step(self.model.network, self.model.loss, self.optimizer, *given)
@@ -110,6 +116,8 @@ class Stepping:
 
     def rounds(self) -> Iterator[BatchProgress | Round]:
         """Epoch 0 and then every epoch, with the progress inside it; what was taken up goes on with its own epoch."""
+        if not (self.place.epoch or self.judges_start):
+            self.place = Place(self.place.carry, epoch=1)
         if not self.place.epoch:
             untrained = self._untrained(self.place.carry)
             if untrained is None:
@@ -182,6 +190,17 @@ class Stepping:
         self.place = Place(**{**kept, "carry": kept["carry"] or self.place.carry})
         self.steps_done = max(0, kept["epoch"] - 1) * self.batches + kept["done"]
 
+    def go_on(self, train: Examples, leaves: Sequence[Any], batch_size: int, shuffle: bool | Order) -> None:
+        """One more epoch, on other rows and from other parameters and buffers; the optimizer's arrays stay.
+
+        Only where every batch is a mean of its own, as no program then knows the batch size.
+        """
+        self.train, self._data, self._weight = train, train.arrays, _sum([train.w])
+        self.batch_size, self.shuffle = min(batch_size, len(train)), shuffle
+        self.batches = -(-len(train) // self.batch_size)
+        self.epochs = self.place.epoch + 1
+        self.place = Place([*leaves, *self.place.carry[len(leaves) :]], self.place.epoch + 1)
+
     def follows_length(self, before: int) -> bool:
         """Whether the steps that are done would have been others in a run of `before` epochs."""
         if self._given.for_run(len(self.train) / self.batch_size, before) != self.optimizer:
@@ -193,6 +212,8 @@ class Stepping:
         return any(at(step, epochs=before) != at(step, epochs=self.epochs) for step in steps)
 
     def _order(self, epoch: int) -> np.ndarray:
+        if callable(self.shuffle):
+            return self.shuffle(epoch)
         return epoch_order(len(self.train), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
 
     def _calls(self, epoch: int, done: int = 0) -> Iterator[np.ndarray]:

@@ -30,7 +30,7 @@ from fallline.train.judging import Judging
 from fallline.train.metrics import METRICS, column_name
 from fallline.train.model import Model, metrics_of
 from fallline.train.solving import Solving
-from fallline.train.stepping import Round, Stepping
+from fallline.train.stepping import Order, Round, Stepping
 from fallline.train.stopping import Best, EarlyStopping, StepLimit, StoppingRule, rules_in
 from fallline.train.trail import Trail
 
@@ -93,6 +93,7 @@ class Trainer:
     checkpoints  where what is left of the run is kept, under the name `part`, and taken up from; None for nowhere
     engine      what computes the steps, with its options; None is the model's engine
     sharing     how the rows were shared out, for the Fit
+    shuffle, judges_start, own_means  as in `Stepping`
     """
 
     model: Model
@@ -102,7 +103,7 @@ class Trainer:
     penalties: tuple[Any, ...] = ()
     epochs: int = 100
     batch_size: int = 64
-    shuffle: bool = True
+    shuffle: bool | Order = True
     seed: int = 0
     early_stopping: StoppingRule | None = None
     metrics: tuple[str, ...] = ()
@@ -113,6 +114,8 @@ class Trainer:
     checkpoints: Checkpoints | None = None
     part: str = "fit"
     sharing: tuple[Any, int] | None = None
+    judges_start: bool = True
+    own_means: bool = False
 
     def __post_init__(self) -> None:
         self.metrics = tuple(dict.fromkeys(METRICS[m].name for m in (*self.metrics, *self._watched_metrics())))
@@ -133,7 +136,8 @@ class Trainer:
         if isinstance(self.optimizer, Optimizer):
             limits = [rule.steps for rule in rules_in(self.early_stopping) if isinstance(rule, StepLimit)]
             watched = self._losses, self._is_interrupted, min(limits, default=sys.maxsize)
-            return Stepping(self.optimizer, *given, self.batch_size, self.shuffle, *watched)
+            ways = self.judges_start, self.own_means
+            return Stepping(self.optimizer, *given, self.batch_size, self.shuffle, *watched, *ways)
         raise ConfigError(f"{self.optimizer!r} is neither an Optimizer nor a Solver: make it a subclass of one")
 
     def run(self) -> Fit:
@@ -153,6 +157,18 @@ class Trainer:
             if self._over[0] == "stopped":
                 self._judge_cut_epoch(judge)
         return self._fit(*self._over)
+
+    def go_on(self, train: Examples, leaves: Sequence[Any], batch_size: int, shuffle: bool | Order) -> Fit:
+        """One more epoch, as of `Stepping.go_on`, with a history of its own; what compiled steps there are serve again.
+
+        leaves  parameters and then buffers, in the order of `leaves(network, role)`
+        """
+        assert isinstance(self.way, Stepping)
+        self.train, self.history, self._over = train, History(), None
+        self._losses.clear()
+        self.way.go_on(train, leaves, batch_size, shuffle)
+        self.epochs = self.way.epochs
+        return self.run()
 
     def _train(self, judge: Best | None, consumers: Sequence[Consumer]) -> Stop | None:
         """Shows every event to the consumers, until one of them or Ctrl-C stops training."""
@@ -188,7 +204,7 @@ class Trainer:
         """What is left at the end."""
         best, weights = self._best
         tell(self.consumers, Ended(reason, best))
-        if ended == "failed" and len(self.history) == 1:
+        if ended == "failed" and len(self.history) <= 1:
             raise NonFiniteError(reason)
         if ended == "failed":
             warn_user(f"{reason}; the weights of epoch {best} are kept", RuntimeWarning)
