@@ -61,7 +61,7 @@ def train_on(owner: Any, rows: Examples, judged: Examples | None) -> None:
     batch = settings.batch_rows(owner, len(rows))
     if owner.batch_size not in ("auto", batch):
         warn_user("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
-    pace = settings.pace_of(owner)
+    pace = settings.pace_of(owner, _factor(owner, rows))
     optimizer = settings.minimizer_of(owner, _factor(owner, rows), pace)
     judged = judged if isinstance(optimizer, Optimizer) else None
     watch = _watch(owner, rows, judged, pace, optimizer)
@@ -105,7 +105,7 @@ def _going(owner: Any, rows: Examples, batch: int) -> Going:
     if kept is not None and kept.made_for == made_for:
         return kept
     progress = getattr(owner, "_optimizer", None)
-    pace = settings.pace_of(owner) if progress is None else progress.pace
+    pace = settings.pace_of(owner, _factor(owner, rows)) if progress is None else progress.pace
     optimizer = settings.minimizer_of(owner, _factor(owner, rows), pace) if progress is None else progress.optimizer
     watch = _watch(owner, rows, None, pace, optimizer)
     watch.stops = False
@@ -129,7 +129,7 @@ def _offset(owner: Any, rows: Examples) -> float:
 
 def _watch(owner: Any, rows: Examples, judged: Examples | None, pace: Pace | None, optimizer: Any) -> Convergence:
     return Convergence(
-        owner, len(rows), factor=_factor(owner, rows), offset=_offset(owner, rows),
+        owner, len(rows), factor=0.5 if owner.loss == "squared_error" else _factor(owner, rows), offset=_offset(owner, rows),
         metric="" if judged is None else f"validation_{owner._metric().name}",
         stops=judged is None or bool(owner.early_stopping), pace=pace,
         max_fun=None if isinstance(optimizer, Optimizer) else owner.max_fun,
@@ -148,7 +148,7 @@ def _trainer(
         optimizer,
         rows if steps else drop_absent(rows),
         judged,
-        (L2(owner.alpha / (watch.factor * total)),) if owner.alpha else (),
+        (L2(owner.alpha / (_factor(owner, rows) * total)),) if owner.alpha else (),
         epochs=int(owner.max_iter),
         batch_size=batch,
         shuffle=order,

@@ -160,7 +160,7 @@ def minimizer_of(owner: Any, factor: float = 1.0, rate: Any = None) -> Minimizer
         return LBFGS(tolerance=owner.tol / factor, norm="max")
     if isinstance(given, str) and given == "sgd":
         momentum = min(float(owner.momentum), 1 - 2**-24)  # in float32 still below 1
-        pace = start if rate is None else rate
+        pace = start * factor if rate is None else rate
         if not momentum:
             return SGD(pace)
         return Velocity(pace, momentum, bool(owner.nesterovs_momentum))
@@ -199,7 +199,7 @@ def dtype_of(owner: Any) -> np.dtype:
     return np.dtype("float64" if exact or owner.precision == "float64" else "float32")
 
 
-def pace_of(owner: Any) -> Any:
+def pace_of(owner: Any, factor: float) -> Any:
     """What the rate follows: a schedule, or for "sgd" a Pace; None for learning_rate_init."""
     if owner.learning_rate not in RATES:
         return (
@@ -209,7 +209,7 @@ def pace_of(owner: Any) -> Any:
         )
     if owner.solver != "sgd" or owner.optimizer is not None or owner.learning_rate == "constant":
         return None
-    return Pace(owner.learning_rate, owner.learning_rate_init, owner.power_t)
+    return Pace(owner.learning_rate, owner.learning_rate_init, owner.power_t, factor)
 
 
 def batch_rows(owner: Any, n: int) -> int:

@@ -36,14 +36,17 @@ class Orders:
 
 
 class Pace:
-    """The learning rate of "sgd": constant, init / (t + 1)^power_t after t rows, or a fifth after each standstill."""
+    """The learning rate of "sgd": init / (t + 1)^power_t after t rows, or a fifth of it after each standstill.
 
-    def __init__(self, kind: str, init: float, power: float):
-        self.kind, self.init, self.power = kind, float(init), float(power)
+    factor  scikit-learn's objective is this times the one that is trained on, so the steps take factor times the rate
+    """
+
+    def __init__(self, kind: str, init: float, power: float, factor: float = 1.0):
+        self.kind, self.init, self.power, self.factor = kind, float(init), float(power), factor
         self.learning_rate = self.init
 
     def __call__(self, step: int) -> float:
-        return self.learning_rate
+        return self.factor * self.learning_rate
 
     def seen(self, rows: int) -> None:
         """That many rows were gone through, counted from the first call of fit on."""
@@ -140,12 +143,12 @@ class Convergence:
         value, before = owner.loss_, self._value
         self._value = value
         self._say("Iteration %d, loss = %.8f", owner.n_iter_, owner.loss_)
+        if self.max_fun is not None and row["evaluations"] >= self.max_fun:
+            self.ran_out = True
+            return Stop(f"max_fun={self.max_fun} evaluations are done")
         if np.isfinite(before) and before - value <= FLAT * max(abs(before), abs(value), 1.0):
             self.converged = True
             return Stop("the loss no longer falls")
-        if self.max_fun is not None and row["evaluations"] > self.max_fun:
-            self.ran_out = True
-            return Stop(f"max_fun={self.max_fun} evaluations are done")
         return None
 
     def _say(self, words: str, *values: Any) -> None:

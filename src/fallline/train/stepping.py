@@ -76,7 +76,7 @@ class Stepping:
     most_steps  no call goes beyond this step of the run
     shuffle   whether epochs have orders of their own, or a function epoch -> order of the rows that repeats itself
     judges_start  whether the rounds begin with epoch 0, the untrained network
-    own_means  whether every batch is a mean of its own; "train_loss" then holds the penalties too, see step.py
+    own_means  whether every batch is a mean of its own, see step.py; "train_loss" is then the mean of J over the rows
     batches   steps in one epoch
     failure   why a value that is not finite ended the rounds;  reason  why they ended otherwise, "" after the last one
     """
@@ -112,7 +112,7 @@ class Stepping:
         self._loops: dict[int, Loop] = {}  # by batch size
         self._numbered: tuple[int, np.ndarray, np.ndarray] = 0, np.zeros(0), np.zeros(0)
         self._data = self.train.arrays
-        self._weight = _sum([self.train.w])
+        self._weight = self._weight_of(self.train.w)
 
     def rounds(self) -> Iterator[BatchProgress | Round]:
         """Epoch 0 and then every epoch, with the progress inside it; what was taken up goes on with its own epoch."""
@@ -159,9 +159,13 @@ class Stepping:
         place, weight = self.place, self._weight
         if place.done < self.batches:
             rows = self._order(place.epoch)[: place.done * self.batch_size]
-            weight = _sum([self.train.w[rows]])
+            weight = self._weight_of(self.train.w[rows])
         facts = _facts(place.rate, _sum(place.norms) / place.done, _sum(place.totals) / weight)
         return self._round(place.epoch, facts)
+
+    def _weight_of(self, w: np.ndarray) -> float:
+        """What the recorded losses of these rows add up over."""
+        return float(len(w)) if self.own_means else _sum([w])
 
     @property
     def network(self) -> Layer:
@@ -195,7 +199,7 @@ class Stepping:
 
         Only where every batch is a mean of its own, as no program then knows the batch size.
         """
-        self.train, self._data, self._weight = train, train.arrays, _sum([train.w])
+        self.train, self._data, self._weight = train, train.arrays, self._weight_of(train.w)
         self.batch_size, self.shuffle = min(batch_size, len(train)), shuffle
         self.batches = -(-len(train) // self.batch_size)
         self.epochs = self.place.epoch + 1
