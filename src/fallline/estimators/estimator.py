@@ -153,7 +153,7 @@ class Classifier(ClassifierMixin, Estimator):
     def _usual_loss(self, y: Any) -> str:
         classes = np.unique(y)
         if len(classes) < 2:
-            raise DataError(f"y has one class, {classes[0]!r}: at least two classes are needed")
+            raise DataError(f"y has one class, {classes.tolist()[0]!r}: at least two classes are needed")
         return "BinaryCrossEntropy" if len(classes) == 2 else "CategoricalCrossEntropy"
 
     def predict_proba(self, X: Any) -> np.ndarray:

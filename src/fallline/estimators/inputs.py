@@ -49,17 +49,18 @@ def checked_pair(
     finite: bool = True,
     nd: bool = False,
     multi_output: bool = True,
+    any_labels: bool = False,
 ) -> tuple[Any, np.ndarray]:
     """(X, y): X as of `checked_rows`; y as an array, numbers for a regressor, labels for a classifier.
 
     A column y (n, 1) is taken as (n,), with a DataConversionWarning.
-    multi_output  whether y may have several columns
+    multi_output  whether y may have several columns;  any_labels  whether the caller looks at the labels itself
     """
     told = {"multi_output": multi_output, "y_numeric": not is_classifier(estimator)}
     X, y = _validated(estimator, (X, y), reset, sparse, dtype, finite, nd, told)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
-    if is_classifier(estimator):
+    if is_classifier(estimator) and not any_labels:
         _check_labels(estimator, y)
     return X, y
 
@@ -115,13 +116,18 @@ def _reworded(message: str, estimator: BaseEstimator, X: Any) -> str:
         return f"{message.splitlines()[0]}{_text_cell(X)}: {encode}"
     if message.startswith("float() argument"):
         return f"{message}{_text_cell(X)}: {name} takes numbers"
-    if "got 1D array" in message or "got scalar array" in message:
+    if "got 1D array" in message or "got scalar array" in message or "2-dimensional container" in message:
         given = f"Expected 2D array, X has shape {np.shape(X)}. Reshape your data"
         return f"{given}: X.reshape(-1, 1) if it is one column, X.reshape(1, -1) if it is one row"
     if message.startswith("The feature names should match"):
         had = list(map(str, estimator.feature_names_in_))
         shown = ", ".join(had[:8]) + (" …" if len(had) > 8 else "")
         return f"{message}{name} was trained on {shown}: X[list(model.feature_names_in_)] has them in order"
+    if message.startswith("Complex data"):
+        return f"Complex data not supported: X holds {np.asarray(X).dtype}, give its parts as columns"
+    if message.startswith("Found input variables"):
+        rows = message.partition("[")[2].rstrip("]").split(", ")
+        return f"X has {rows[0]} rows and y {rows[-1]}: inconsistent numbers of samples"
     if message.startswith("Sparse data was passed"):
         return f"Sparse data was passed, {name} takes dense arrays: use X.toarray()"
     return " ".join(message.split())

@@ -160,21 +160,21 @@ class MLPClassifier(ClassifierMixin, MLP):
         if anew or not hasattr(self, "classes_"):
             self._set_classes(y)
             return
+        if not self.warm_start:
+            return
         found = np.arange(y.shape[1]) if y.ndim > 1 else np.unique(y)
-        if self.warm_start and set(found.tolist()) != set(self.classes_.tolist()):
+        if set(found.tolist()) != set(self.classes_.tolist()):
             raise DataError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
                 f"Previously got {self.classes_}, `y` has {found}"
-            )
-        if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
-            raise DataError(
-                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {found}."
             )
 
     def _loss_for(self, y: np.ndarray) -> Loss:
         return settings.loss_of(self, self._kind)
 
     def _encoded(self, y: np.ndarray) -> np.ndarray:
+        if (self._kind == "multilabel") != (y.ndim == 2):
+            raise DataError(f"y has shape {y.shape}, training began with {self._kind} targets: start anew with fit")
         if self._kind == "multilabel":
             return np.asarray(y != 0, dtype=np.float64)
         codes = np.searchsorted(self.classes_, y)
@@ -182,7 +182,7 @@ class MLPClassifier(ClassifierMixin, MLP):
         wrong[~wrong] = self.classes_[codes[~wrong]] != y[~wrong]
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise DataError(f"y holds {y[row]!r} in row {row}, which is none of the classes {self.classes_}")
+            raise DataError(f"`y` has classes not in `self.classes_`: {y[row]} in row {row} is none of {self.classes_}")
         return codes
 
     def _labels(self) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn import get_config
@@ -18,6 +18,7 @@ from fallline.core.errors import DataError
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves, with_leaves
 from fallline.estimators import mlp_settings as settings
+from fallline.estimators.from_sklearn import copied
 from fallline.estimators.inputs import SPARSE, checked_pair, checked_rows, checked_weights
 from fallline.estimators.mlp_runs import go_on, train_on
 from fallline.estimators.mlp_training import glorot_starts
@@ -53,6 +54,14 @@ class MLP(BaseEstimator):
         train_on(self, train, judged)
         return self
 
+    @classmethod
+    def from_sklearn(cls, fitted: Any) -> Self:
+        """This estimator with the parameters and weights of a fitted one of scikit-learn; training can go on.
+
+        raises  DataError for another estimator
+        """
+        return copied(cls, fitted)
+
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         """One epoch on these rows, from where the last call of fit or partial_fit ended."""
         first = not hasattr(self, "coefs_")
@@ -72,11 +81,12 @@ class MLP(BaseEstimator):
         self, X: Any, y: Any, sample_weight: Any, first: bool, anew: bool
     ) -> tuple[Any, np.ndarray, np.ndarray]:
         """X, the encoded targets and the weights of the rows.   anew: the classes of earlier calls are forgotten"""
-        X, y = checked_pair(self, X, y, reset=first, sparse=SPARSE, dtype=FLOATS)
+        known = not (first or anew)  # labels are then compared with those that are known
+        X, y = checked_pair(self, X, y, reset=first, sparse=SPARSE, dtype=FLOATS, any_labels=known)
         weights = checked_weights(sample_weight, X.shape[0])
         y = y.toarray() if hasattr(y, "toarray") else y
         self._learn_targets(y, anew)
-        self._loss = self._loss_for(y)
+        self._loss = self._loss_for(y) if first or not hasattr(self, "model_") else self.model_.loss
         encoded = self._encoded(y)
         return X, encoded, row_weights(weights, self._class_weight(), encoded, self._labels())
 

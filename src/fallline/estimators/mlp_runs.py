@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -23,6 +23,7 @@ from fallline.train.stopping import EarlyStopping
 from fallline.train.trainer import Fit, Trainer
 from fallline.train.variants import several
 
+T = TypeVar("T")
 ENDLESS = 2**62  # epochs: the patience of a rule that only says which weights are the best
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
@@ -58,9 +59,7 @@ class Going:
 
 def train_on(owner: Any, rows: Examples, judged: Examples | None) -> None:
     """Trains the owner's model on these rows from its present weights, with a new optimizer."""
-    batch = settings.batch_rows(owner, len(rows))
-    if owner.batch_size not in ("auto", batch):
-        warn_user("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+    batch = _batch_rows(owner, len(rows))
     pace = settings.pace_of(owner, _factor(owner, rows))
     optimizer = settings.minimizer_of(owner, _factor(owner, rows), pace)
     judged = judged if isinstance(optimizer, Optimizer) else None
@@ -70,6 +69,7 @@ def train_on(owner: Any, rows: Examples, judged: Examples | None) -> None:
     vars(owner).pop("_going", None)
     fit = _run(owner, trainer.run, watch)
     if fit is not None:
+        _judge_end(owner, fit.ended, fit.reason, watch)
         owner.history_ = fit.history
         if watch.best is None or watch.improved:
             owner._take(leaves(fit.model.network))
@@ -80,7 +80,7 @@ def train_on(owner: Any, rows: Examples, judged: Examples | None) -> None:
 
 def go_on(owner: Any, rows: Examples) -> None:
     """One epoch on these rows, from the owner's present weights and where its optimizer stands."""
-    batch = settings.batch_rows(owner, len(rows))
+    batch = _batch_rows(owner, len(rows))
     going = _going(owner, rows, batch)
     trainer, watch = going.trainer, going.watch
     watch.n_rows, watch.before = len(rows), trainer.way.place.epoch  # type: ignore[union-attr]
@@ -89,8 +89,10 @@ def go_on(owner: Any, rows: Examples) -> None:
     arrays, step = leaves(owner.model_.network), trainer.way.step  # type: ignore[union-attr]
     start = [arrays[path].astype(rows.w.dtype) for path in (*step.params, *step.buffers)]
     order = Orders(len(rows), batch, owner.shuffle, owner._random_state)
-    if _run(owner, lambda: trainer.go_on(rows, start, batch, order), watch) is None:
+    ending = _run(owner, lambda: trainer.go_on(rows, start, batch, order), watch)
+    if ending is None:
         return
+    _judge_end(owner, *ending, watch)
     carry = trainer.way.place.carry  # type: ignore[union-attr]
     for path, found in zip((*step.params, *step.buffers), carry, strict=False):
         np.copyto(arrays[path], found)
@@ -113,10 +115,20 @@ def _going(owner: Any, rows: Examples, batch: int) -> Going:
     assert isinstance(trainer.way, Stepping)
     if progress is not None:
         n = len(leaves(owner.model_.network))
-        trainer.way.place.carry = [*list(trainer.way.place.carry)[:n], *progress.arrays]
+        trainer.way.place.carry = [
+            *list(trainer.way.place.carry)[:n],
+            *(array.astype(rows.w.dtype) for array in progress.arrays),
+        ]
         trainer.way.steps_done = progress.steps
     owner._going = Going(trainer, watch, made_for)
     return owner._going
+
+
+def _batch_rows(owner: Any, n: int) -> int:
+    batch = settings.batch_rows(owner, n)
+    if owner.batch_size not in ("auto", batch):
+        warn_user(f"batch_size={owner.batch_size} is more than the {n} rows: It is going to be clipped to them")
+    return batch
 
 
 def _factor(owner: Any, rows: Examples) -> float:
@@ -131,7 +143,7 @@ def _watch(owner: Any, rows: Examples, judged: Examples | None, pace: Pace | Non
     return Convergence(
         owner, len(rows), factor=0.5 if owner.loss == "squared_error" else _factor(owner, rows), offset=_offset(owner, rows),
         metric="" if judged is None else f"validation_{owner._metric().name}",
-        stops=judged is None or bool(owner.early_stopping), pace=pace,
+        stops=judged is None or bool(owner.early_stopping), pace=pace if isinstance(pace, Pace) else None,
         max_fun=None if isinstance(optimizer, Optimizer) else owner.max_fun,
     )  # fmt: skip
 
@@ -161,21 +173,23 @@ def _trainer(
     )
 
 
-def _run(owner: Any, run: Callable[[], Fit], watch: Convergence) -> Fit | None:
-    """The finished fit; None where its first epoch was interrupted, or failed."""
+def _run(owner: Any, run: Callable[[], T], watch: Convergence) -> T | None:
+    """What a run gives; None where its first epoch was interrupted, or failed."""
     try:
-        fit = run()
+        return run()
     except KeyboardInterrupt:
         warn_user("Training interrupted by user.")
         return None
     except NonFiniteError as error:
         _fail(owner, str(error), watch)
         return None
-    if fit.ended == "failed":
-        _fail(owner, fit.reason, watch)
-    elif fit.ended == "interrupted":
+
+
+def _judge_end(owner: Any, ended: str, reason: str, watch: Convergence) -> None:
+    if ended == "failed":
+        _fail(owner, reason, watch)
+    elif ended == "interrupted":
         warn_user("Training interrupted by user.")
-    return fit
 
 
 def _fail(owner: Any, reason: str, watch: Convergence) -> None:

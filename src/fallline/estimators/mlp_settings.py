@@ -24,13 +24,13 @@ from fallline.optim.lbfgs import LBFGS
 from fallline.optim.optimizer import Minimizer, Optimizer
 from fallline.optim.schedules import Schedule
 from fallline.optim.sgd import SGD, Velocity
-from fallline.optim.solver import Solver, as_minimizer
+from fallline.optim.solver import as_minimizer
 from fallline.train.fit import engine_for
 
 AUTO_BATCH = 200  # rows, as in scikit-learn
 SOLVERS = ("lbfgs", "sgd", "adam")
 RATES = ("constant", "invscaling", "adaptive")
-LOSSES = {"squared_error": "SquaredError", "poisson": "Poisson", "log_loss": ""}
+LOSSES = {"squared_error": "SquaredError", "poisson": "Poisson", "log_loss": "BinaryCrossEntropy"}
 
 CONSTRAINTS: dict[str, list[Any]] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -140,7 +140,9 @@ def start_factor(owner: Any, layer: int) -> float:
 def is_stochastic(owner: Any) -> bool:
     """Whether training goes from batch to batch."""
     given = owner.solver if owner.optimizer is None else owner.optimizer
-    return given in ("sgd", "adam") if given in SOLVERS else isinstance(minimizer_of(owner), Optimizer)
+    if isinstance(given, str) and given in SOLVERS:
+        return given != "lbfgs"
+    return isinstance(minimizer_of(owner), Optimizer)
 
 
 def minimizer_of(owner: Any, factor: float = 1.0, rate: Any = None) -> Minimizer:
@@ -172,9 +174,13 @@ def minimizer_of(owner: Any, factor: float = 1.0, rate: Any = None) -> Minimizer
 
 def loss_of(owner: Any, kind: str) -> Loss:
     """The loss for targets of a kind: "binary", "multilabel", "multiclass" or "numbers"."""
-    if owner.loss == "log_loss":
+    if kind != "numbers" and isinstance(owner.loss, str) and owner.loss == "log_loss":
         return as_record("CategoricalCrossEntropy" if kind == "multiclass" else "BinaryCrossEntropy", Loss)
-    return as_record(LOSSES.get(owner.loss, owner.loss) if isinstance(owner.loss, str) else owner.loss, Loss)
+    loss = as_record(LOSSES.get(owner.loss, owner.loss) if isinstance(owner.loss, str) else owner.loss, Loss)
+    if (loss.task == "regression") != (kind == "numbers"):
+        other = "MLPRegressor" if loss.task == "regression" else "MLPClassifier"
+        raise invalid(owner, "loss", owner.loss, f"it is one of {loss.task}: take fl.{other}, or leave the loss out")
+    return loss
 
 
 def factor_of(owner: Any, n_outputs: int, kind: str) -> float:
@@ -195,7 +201,7 @@ def engine_of(owner: Any) -> Engine:
 
 def dtype_of(owner: Any) -> np.dtype:
     """In which the weights are trained: float32, or with a solver and where it is asked for float64."""
-    exact = owner.precision is None and isinstance(minimizer_of(owner), Solver)
+    exact = owner.precision is None and not is_stochastic(owner)
     return np.dtype("float64" if exact or owner.precision == "float64" else "float32")
 
 

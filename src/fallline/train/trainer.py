@@ -142,6 +142,10 @@ class Trainer:
 
     def run(self) -> Fit:
         """Trains to the end, from the start or from where a checkpoint was left, and returns what there is then."""
+        return self._fit(*self._end())
+
+    def _end(self) -> tuple[Ending, str]:
+        """Trains to the end; what ended it, and the reason in words."""
         judge = self._judge()
         self._take_up(judge)
         rules = [self.early_stopping.watch(self.history)] if self.early_stopping else []
@@ -156,19 +160,22 @@ class Trainer:
                 self.checkpoints.parts[self.part] = self._kept()
             if self._over[0] == "stopped":
                 self._judge_cut_epoch(judge)
-        return self._fit(*self._over)
+        return self._over
 
-    def go_on(self, train: Examples, leaves: Sequence[Any], batch_size: int, shuffle: bool | Order) -> Fit:
+    def go_on(
+        self, train: Examples, leaves: Sequence[Any], batch_size: int, shuffle: bool | Order
+    ) -> tuple[Ending, str]:
         """One more epoch, as of `Stepping.go_on`, with a history of its own; what compiled steps there are serve again.
 
-        leaves  parameters and then buffers, in the order of `leaves(network, role)`
+        leaves  parameters and then buffers, in the order of `leaves(network, role)`; the new ones are in `way.place`
+        returns  what ended the epoch, and the reason in words
         """
         assert isinstance(self.way, Stepping)
         self.train, self.history, self._over = train, History(), None
         self._losses.clear()
         self.way.go_on(train, leaves, batch_size, shuffle)
         self.epochs = self.way.epochs
-        return self.run()
+        return self._end()
 
     def _train(self, judge: Best | None, consumers: Sequence[Consumer]) -> Stop | None:
         """Shows every event to the consumers, until one of them or Ctrl-C stops training."""
