@@ -19,6 +19,7 @@ QUESTIONS = {
     "first_fit": "a fresh process from import to a trained model; the command line beside a scikit-learn script",
     "gradient_free": "evaluations until Rastrigin and Rosenbrock are solved without a gradient, beside pycma and SciPy",
     "exactness": "runs that are killed at random moments and resumed, beside one that nobody killed",
+    "classic": "fl.MLPClassifier with default arguments beside scikit-learn's: time and accuracy, seed by seed",
     "diagnosis": "how often fl.diagnose accuses a sound training, and misses a broken one",
 }
 
@@ -71,6 +72,9 @@ def _add_options(parser: argparse.ArgumentParser, question: str) -> None:
         parser.add_argument("--runs", type=_words, metavar="train,fit", help="which runs (default both)")
         parser.add_argument("--kills", type=int, metavar="N", help="of each run (default 50)")
         parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments (default 0)")
+    if question == "classic":
+        parser.add_argument("--seeds", type=int, default=5, metavar="N", help="fits of each, in turn (default 5)")
+        parser.add_argument("--max-iter", type=int, default=20, metavar="N", help="of both on the images (default 20)")
     if question == "diagnosis":
         parser.add_argument("--tables", type=_words, metavar="NAME,NAME…", help="packaged sets, or FILE:TARGET")
     if question in ("first_fit", "exactness"):

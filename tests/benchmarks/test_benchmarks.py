@@ -94,6 +94,15 @@ def test_diagnosis_counts_false_alarms_and_misses(answer):
     assert f"broken: {sum(row['right'] for row in rows if row['kind'] == 'broken')} of 2 named first" in told
 
 
+def test_classic_compares_both_perceptrons(answer):
+    rows, told = answer("classic")
+    assert [row["task"] for row in rows] == ["digits, 150 × 64", "images, 300 × 784", "partial_fit, 32 × 64"]
+    for row in rows:
+        assert row["ratio"] > 0
+    assert all(0 <= score[0] <= 1 for row in rows[:2] for score in row["accuracy"].values())
+    assert "images, 300 × 784: max_iter=2 for both" in told
+
+
 def test_compile_times_every_state_of_the_cache(answer):
     (entry,), _ = answer("compile")
     assert entry["workload"] == "depth 2"

@@ -1,4 +1,4 @@
-"""The perceptrons: where scikit-learn's end, what the rows and their weights mean, and what scikit-learn does not have."""
+"""The perceptrons: they end where scikit-learn's end; weights of rows; and what scikit-learn does not have."""
 
 from __future__ import annotations
 
@@ -291,7 +291,7 @@ def test_callbacks_see_every_epoch_and_may_stop():
     def watch(event):
         if type(event).__name__ == "EpochEnded":
             seen.append(event.row["epoch"])
-            return fl.Stop("enough") if len(seen) == 3 else None
+        return fl.Stop("enough") if len(seen) == 3 else None
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -29,8 +29,10 @@ def copied(cls: type[E], fitted: Any) -> E:
     wanted = MLPClassifier if cls.__name__ == "MLPClassifier" else MLPRegressor
     if not isinstance(fitted, wanted):
         given = type(fitted).__name__
-        raise DataError(f"{cls.__name__}.from_sklearn takes a fitted {wanted.__name__} of scikit-learn, given {given}: "
-                        "of a pipeline or a search give the last step, such as model[-1] or search.best_estimator_")  # fmt: skip
+        raise DataError(
+            f"{cls.__name__}.from_sklearn takes a fitted {wanted.__name__} of scikit-learn, given {given}: of a "
+            "pipeline or a search give the estimator inside, model[-1] or search.best_estimator_"
+        )
     check_is_fitted(fitted)
     known = inspect.signature(cls).parameters
     made: Any = cls(**{name: value for name, value in fitted.get_params(deep=False).items() if name in known})

@@ -140,8 +140,9 @@ def _offset(owner: Any, rows: Examples) -> float:
 
 
 def _watch(owner: Any, rows: Examples, judged: Examples | None, pace: Pace | None, optimizer: Any) -> Convergence:
+    factor = 0.5 if owner.loss == "squared_error" else _factor(owner, rows)  # it reports a mean over outputs
     return Convergence(
-        owner, len(rows), factor=0.5 if owner.loss == "squared_error" else _factor(owner, rows), offset=_offset(owner, rows),
+        owner, len(rows), factor=factor, offset=_offset(owner, rows),
         metric="" if judged is None else f"validation_{owner._metric().name}",
         stops=judged is None or bool(owner.early_stopping), pace=pace if isinstance(pace, Pace) else None,
         max_fun=None if isinstance(optimizer, Optimizer) else owner.max_fun,
