@@ -8,6 +8,7 @@ from pathlib import Path
 # Compiled code, for all workers and the next run.
 os.environ.setdefault("FALLLINE_CACHE", str(Path(__file__).parent.parent / ".pytest_cache" / "native"))
 os.environ["FALLLINE_VERIFY"] = "1"  # read when fallline is imported, hence above every import of it
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process that a test starts translates all files anew
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two workers with two spinning threads each take ten times as long
 
 import numpy as np

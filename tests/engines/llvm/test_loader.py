@@ -386,7 +386,7 @@ def test_loading_where_jitlink_is_missing() -> None:
     for amount in (1.0, 2.0):  # two objects that define the same name
         text = write_text([adding("one", amount)], target)
         loader._check_symbols(text)
-        assert run(linker.link(compile_object(text, target), ["one"])["one"], 0.5) == math.expm1(0.5) + amount
+        assert run(linker.link([compile_object(text, target)], ["one"])["one"], 0.5) == math.expm1(0.5) + amount
     with pytest.raises(CompileError, match="nowhere_to_be_found, which this process does not have"):
         loader._check_symbols(write_text([adding("lost", 1.0, calls="nowhere_to_be_found")], target))
 

@@ -46,33 +46,29 @@ def plan_key(program: Program, target: Target, *facts: Any) -> str | None:
 
 def program_words(program: Program) -> list[Any] | None:
     """Everything that a program says, in plain values; None where an attribute is none, or constants are large."""
-    position: dict[int, int] = {}
+    position = {id(node): k for k, node in enumerate(program.order)}
     words: list[Any] = []
     constant = 0
-    for k, node in enumerate(program.order):
-        position[id(node)] = k
-        op, spec = node.op, node.spec
+    for node in program.order:
+        op, spec, attrs = node.op, node.spec, node.attrs
         if op.name == "constant":
             constant += spec.nbytes
             if constant > MOST_CONSTANTS:
                 return None
-            said: Any = np.ascontiguousarray(node.attrs["value"]).tobytes()
+            said: Any = attrs["value"].tobytes()
         elif op.name == "input":
             said = None
         else:
-            said = tuple(node.attrs.items())
-            if not _is_plain(said):
+            said = tuple(attrs.items())
+            if said and not _is_plain(said):
                 return None
-        words.append(
-            (op.name, op.scalar.get("llvm"), [position[id(a)] for a in node.args], said, spec.shape, spec.dtype.str)
-        )
+        args = [position[id(a)] for a in node.args]
+        words.append((op.name, op.scalar.get("llvm"), args, said, spec.shape, spec.dtype.str))
     return [words, [position[id(v)] for v in program.inputs], [position[id(v)] for v in program.outputs]]
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return all(map(_is_plain, value))
-    return isinstance(value, _PLAIN)
+    return all(map(_is_plain, value)) if isinstance(value, (tuple, list)) else isinstance(value, _PLAIN)
 
 
 @cache
