@@ -361,16 +361,19 @@ def _checked(owner: Record, field: dataclasses.Field, value: Any) -> Any:
         raise ConfigError(
             f"{_label(owner, field, value)}: {field.name} must be {article} {kind}, not {type(value).__name__}"
         )
+    given, limits = value, field.metadata
     if allowed and kind in _CONVERTED:
         value = _CONVERTED[kind](value)
-    limits = field.metadata
     choices = limits.get("choices")
     if choices is not None and value not in choices:
         named = [choice for choice in choices if isinstance(choice, str)]
         hint = nearest(value, named) if isinstance(value, str) else f"known: {', '.join(map(str, choices))}"
-        raise ConfigError(f"{_label(owner, field, value)}: {hint}")
+        raise ConfigError(f"{_label(owner, field, given)}: {hint}")
     if len(limits) > 1 and isinstance(value, (int, float)) and not isinstance(value, bool):
-        _check_range(owner, field, value)
+        for name, (words, holds) in _LIMITS.items():
+            limit = limits.get(name)
+            if limit is not None and not holds(value, limit):
+                raise ConfigError(f"{_label(owner, field, given)}: {field.name} must be {words} {limit:g}")
     return value
 
 
@@ -385,13 +388,6 @@ _LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "at_most": ("at most", lambda v, limit: v <= limit),
     "below": ("below", lambda v, limit: v < limit),
 }
-
-
-def _check_range(owner: Record, field: dataclasses.Field, value: float) -> None:
-    for name, (words, holds) in _LIMITS.items():
-        limit = field.metadata.get(name)
-        if limit is not None and not holds(value, limit):
-            raise ConfigError(f"{_label(owner, field, value)}: {field.name} must be {words} {limit:g}")
 
 
 def _array_text(value: Any) -> str:
