@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -39,7 +38,7 @@ def run_command(argv: Sequence[str]) -> int:
     """Runs one command; returns 0, or 2 with one line on standard error for anything the user can mend."""
     names: list[str] = []  # of the command's flags, in which messages of the library are retold
     try:
-        command = _command(argv)
+        command = typer.main.get_command(build(argv))
         names = [p.name for sub in getattr(command, "commands", {}).values() for p in sub.params]
         with command.make_context("fallline", list(argv) or ["--help"]) as context:
             command.invoke(context)
@@ -58,15 +57,6 @@ def run_command(argv: Sequence[str]) -> int:
     except MemoryError:
         return _refuse("the memory of this machine does not suffice: give fewer rows, or a smaller network or batch")
     return 0
-
-
-def _command(argv: Sequence[str]) -> Any:
-    """The command line for these arguments, with what it imports: none of that will ever be garbage."""
-    gc.disable()
-    try:
-        return typer.main.get_command(build(argv))
-    finally:
-        gc.enable()
 
 
 def build(argv: Sequence[str]) -> typer.Typer:

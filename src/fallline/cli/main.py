@@ -12,11 +12,13 @@ from typing import TextIO
 
 from fallline.cli.words import one_line
 
+RARELY = 200_000  # new objects before garbage is searched for: what is imported is none, and is searched with it
 INTERRUPTED, BROKEN_PIPE = 130, 141  # exit statuses: 128 + the signal, as shells have it
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its status."""
+    gc.set_threshold(RARELY)
     status = run(sys.argv[1:] if argv is None else argv)
     gc.freeze()  # the process ends, so nothing needs to be searched for garbage
     sys.exit(status)
