@@ -80,7 +80,7 @@ def compared(rows: Rows, threads: int, asked: argparse.Namespace) -> dict[str, A
     """Both with the same seeds, in turn: seconds, accuracies, epochs."""
     seeds = range(1 if asked.quick else asked.seeds)
     made: dict[str, Callable[..., Any]] = {
-        OURS: partial(fl.MLPClassifier, engine=asked.engine, n_jobs=threads), THEIRS: MLPClassifier,
+        OURS: partial(ours, threads, asked.engine), THEIRS: MLPClassifier,
     }  # fmt: skip
     accuracy: dict[str, list[float]] = {who: [] for who in made}
     epochs: dict[str, list[int]] = {who: [] for who in made}
@@ -107,12 +107,17 @@ def compared(rows: Rows, threads: int, asked: argparse.Namespace) -> dict[str, A
     }  # fmt: skip
 
 
+def ours(threads: int, engine: str, **settings: Any) -> fl.MLPClassifier:
+    """With that many threads; an engine that does not choose them has those of NumPy's library, limited as theirs."""
+    refused = fl.get_engine(engine).threads_refused()
+    return fl.MLPClassifier(engine=engine, n_jobs=None if refused else threads, **settings)
+
+
 def going_on(threads: int, asked: argparse.Namespace) -> dict[str, Any]:
     """What one call of partial_fit takes, on 32 rows of digits."""
     X, y = load_digits(return_X_y=True)
     X, y = X[:BATCH], y[:BATCH]
-    models = {OURS: fl.MLPClassifier(engine=asked.engine, n_jobs=threads, random_state=0)}
-    models[THEIRS] = MLPClassifier(random_state=0)
+    models = {OURS: ours(threads, asked.engine, random_state=0), THEIRS: MLPClassifier(random_state=0)}
     calls = 3 if asked.quick else CALLS
 
     def called(who: str) -> float:

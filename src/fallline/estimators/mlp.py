@@ -221,7 +221,7 @@ class MLPRegressor(RegressorMixin, MLP):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = MLP._parameter_constraints
-    _kind: ClassVar[str] = "numbers"
+    _kind = "numbers"
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class MLP(BaseEstimator):
     """The base of `MLPClassifier` and `MLPRegressor`, which say how targets are encoded and scores are read."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = settings.CONSTRAINTS
+    model_: Model
     _kind: str  # of the targets: "binary", "multiclass", "multilabel" or "numbers"
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLP:
@@ -114,8 +115,8 @@ class MLP(BaseEstimator):
         sizes = [X.shape[1], *settings.hidden_sizes(self), n_scores]
         factors = [settings.start_factor(self, k) for k in range(len(sizes) - 1)]
         self.coefs_, self.intercepts_ = glorot_starts(sizes, factors, self._random_state, X.dtype)
-        for name in ("model_", "_optimizer", "_going"):
-            vars(self).pop(name, None)
+        for name in {"model_", "_optimizer", "_going"} & vars(self).keys():
+            delattr(self, name)
         self.n_iter_, self.t_ = 0, 0
         self.n_layers_ = len(sizes)
         self.out_activation_ = OUTPUTS.get(self._loss.link, self._loss.link)

@@ -97,7 +97,7 @@ def go_on(owner: Any, rows: Examples) -> None:
     for path, found in zip((*step.params, *step.buffers), carry, strict=False):
         np.copyto(arrays[path], found)
     owner._show_arrays()
-    owner._optimizer = _progress(trainer, going.trainer.optimizer.schedule)
+    owner._optimizer = _progress(trainer, trainer.way.optimizer.schedule)  # type: ignore[union-attr]
 
 
 def _going(owner: Any, rows: Examples, batch: int) -> Going:
