@@ -36,6 +36,7 @@ LISTED = {
     *("summary", "to_json", "trace", "value_and_grad", "vjp", "with_leaves"),
     *("Descent", "Move", "Objective", "RateReport", "Solver", "descend", "find_learning_rate"),
     *("Classifier", "Estimator", "Regressor"),
+    *("MLPClassifier", "MLPRegressor"),
     *("Comparison", "Search", "collapse", "compare", "mlp", "preset", "presets", "resume", "search"),
     *("from_torch", "to_torch", "torch_state"),
     *("Batches", "batches"),

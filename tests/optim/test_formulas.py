@@ -9,11 +9,11 @@ import pytest
 
 from fallline.core.spec import spec
 from fallline.graph.program import Program
-from fallline.optim.adam import Adam, AdamW, AMSGrad, NAdam, OptimisticAdam, RAdam
+from fallline.optim.adam import Adam, AdamHat, AdamW, AMSGrad, NAdam, OptimisticAdam, RAdam
 from fallline.optim.adaptive import AdaGrad, RMSProp
 from fallline.optim.lion import Lion
 from fallline.optim.muon import Muon, orthogonalised
-from fallline.optim.sgd import SGD, Momentum, Nesterov
+from fallline.optim.sgd import SGD, Momentum, Nesterov, Velocity
 from tests.tolerance import assert_close
 
 RATE, B1, B2, EPS = 0.1, 0.8, 0.95, 1e-8
@@ -68,6 +68,14 @@ def adam(w, gradients, decay=0.0, amsgrad=False):
         yield w
 
 
+def adam_hat(w, gradients):
+    m = v = 0.0
+    for t, g in enumerate(gradients, start=1):
+        m, v = B1 * m + (1 - B1) * g, B2 * v + (1 - B2) * g**2
+        w -= RATE * math.sqrt(1 - B2**t) / (1 - B1**t) * m / (math.sqrt(v) + 0.1)
+        yield w
+
+
 def nadam(w, gradients):
     mu = lambda t: B1 * (1 - 0.5 * 0.96 ** (t * 0.004))  # noqa: E731
     m = v = 0.0
@@ -118,10 +126,13 @@ CASES = {
     "Momentum": (Momentum(momentum=B1), momentum),
     "Momentum, dampened": (Momentum(momentum=B1, dampened=True), lambda w, g: momentum(w, g, dampening=B1)),
     "Nesterov": (Nesterov(momentum=B1), nesterov),
+    "Velocity": (Velocity(momentum=B1), nesterov),
+    "Velocity without a look ahead": (Velocity(momentum=B1, nesterov=False), momentum),
     "AdaGrad": (AdaGrad(), adagrad),
     "RMSProp": (RMSProp(beta2=B2), rmsprop),
     "Adam": (Adam(beta1=B1, beta2=B2), adam),
     "AdamW": (AdamW(beta1=B1, beta2=B2, weight_decay=0.3), lambda w, g: adam(w, g, decay=0.3)),
+    "AdamHat": (AdamHat(beta1=B1, beta2=B2, eps=0.1), adam_hat),
     "AMSGrad": (AMSGrad(beta1=B1, beta2=B2), lambda w, g: adam(w, g, amsgrad=True)),
     "NAdam": (NAdam(beta1=B1, beta2=B2), nadam),
     "RAdam": (RAdam(beta1=B1, beta2=B2), radam),

@@ -219,6 +219,8 @@ def test_sam_of_optax() -> None:
 def test_every_optimizer_has_its_peer() -> None:
     """Or a reason why there is none: then single numbers from the paper's formula stand in the other tests."""
     alone = {
+        "AdamHat": "scikit-learn's, which MLPClassifier is compared with",
+        "Velocity": "scikit-learn's, which MLPClassifier is compared with",
         "SVRG": "neither library has it",
         "Snapshots": "the schedule and the kept weights are checked step by step",
         "GradientNoise": "their random numbers are others",

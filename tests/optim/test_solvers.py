@@ -68,6 +68,20 @@ def test_newton_refuses_more_weights_than_a_hessian_can_have():
         Newton().init(np.zeros(2001))
 
 
+def test_lbfgs_may_look_at_the_largest_entry_of_the_gradient():
+    objective, w = Quadratic(), np.full(2, 2.0)
+    solver = fl.LBFGS(tolerance=1e-3, norm="max")
+    value, state = objective.value(w), solver.init(w)
+    for _ in range(30):
+        move = solver.iterate(objective, w, value, state, np.random.default_rng(0))
+        if move.done:
+            break
+        w, value, state = move.w, move.value, move.state
+    largest = np.abs(objective.gradient(move.w)[1]).max()
+    assert largest <= 1e-3
+    assert f"the gradient norm {largest:.2g}" in move.done
+
+
 def test_random_search_counts_its_trials_and_keeps_the_best():
     w = np.array([1.0, 1.0])
     value, state, tried = Quadratic().compute(w), RandomSearch(trials=7).init(w), Quadratic()

@@ -118,9 +118,15 @@ def test_poisson_deviance_agrees_with_sklearn(case: Case) -> None:
         assert_close(fl.poisson_deviance(rate, counts, w), np.mean(columns))
 
 
+def test_subset_accuracy_agrees_with_sklearn() -> None:
+    rng = np.random.default_rng(0)
+    proba, labels, w = rng.random((40, 2)), rng.integers(0, 2, (40, 2)), rng.random(40)
+    assert_close(fl.subset_accuracy(proba, labels, w), sk.accuracy_score(labels, proba > 0.5, sample_weight=w))
+
+
 def test_every_metric_is_compared_with_sklearn() -> None:
     compared = {"accuracy", "balanced_accuracy", "f1", "f1_macro", "auc", "log_loss", "brier"}
-    compared |= {"mse", "rmse", "mae", "r2", "poisson_deviance"}
+    compared |= {"mse", "rmse", "mae", "r2", "poisson_deviance", "subset_accuracy"}
     assert set(METRICS) == compared
 
 

@@ -103,6 +103,18 @@ def test_the_penalty_does_not_depend_on_the_batch_size():
     assert_close(moved_by_penalty(slice(0, 3), 4) / 3, full / 4)
 
 
+def test_a_batch_that_is_a_mean_of_its_own_divides_by_its_weights():
+    """(Σ w L + penalty) / Σ w: the gradient of a short batch is whole, and the record counts J once a row."""
+    net = network(fl.Dense(1))
+    w = RNG.uniform(0.5, 2.0, 3)
+    x, y, W = X[:3], Y[:3], net.layers[0].W
+    new, watch, total, norm = one_step(net, x, y, w, penalties=(L2(0.5),), batch=None)
+    p = 1 / (1 + np.exp(-(x @ W[:, 0])))
+    assert_close(new.layers[0].W, W - (x.T @ ((p - y) * w)[:, None] + 0.5 * W) / w.sum())
+    objective = (np.sum(-w * np.log(np.where(y > 0, p, 1 - p))) + 0.25 * (W**2).sum()) / w.sum()
+    assert_close([total, watch - norm], [3 * objective, objective])
+
+
 def test_the_mean_of_batch_losses_weighted_by_size_is_the_loss_of_all_rows():
     net = network(fl.Dense(3), fl.Tanh(), fl.Dense(1))
     parts = [one_step(net, X[s], Y[s], ONES[s], batch=3)[2] for s in (slice(0, 3), slice(3, 6), slice(6, 8))]
