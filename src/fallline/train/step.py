@@ -63,7 +63,7 @@ def row_losses(network: Layer, loss: Loss, x: Any, y: Any, run: Run) -> tuple[Va
 class Cost(NamedTuple):
     """J on one batch, as nodes: the scores, one loss a row, Σ w L and the same over B, each penalty, and J.
 
-    Where every batch is a mean of its own, total is b J instead: J counts in a mean over the b rows of its batch.
+    Where every batch is a mean of its own, total is J instead.
     """
 
     score: Value
@@ -95,7 +95,7 @@ def batch_cost(
         with scope("penalty"):
             added.append(as_value(penalty(params) * share))
             objective = objective + added[-1]
-    return Cost(score, losses, objective * w.shape[0] if batch is None else total, mean, added, objective)
+    return Cost(score, losses, objective if batch is None else total, mean, added, objective)
 
 
 def gradients_of(objective: Value, params: Arrays) -> Arrays:

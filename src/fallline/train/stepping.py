@@ -31,6 +31,10 @@ SECONDS_PER_CALL = 0.1  # what an engine call is to last: it returns for progres
 LARGEST_CALL = 100_000  # steps
 GROWTH = 8  # times as many steps as in the call before, at most: the first steps tell little of the speed
 Order = Callable[[int], np.ndarray]  # epoch -> the rows in their order
+SMALLEST = (
+    8  # rows of a batch that is filled up: to a power of two, or to a multiple of GRAIN, and not beyond MOST_FILLED
+)
+GRAIN, MOST_FILLED = 32, 4096
 LOOKED_AT = 100  # steps whose rates tell whether they follow the length of a run
 KEYS = 4096  # steps whose numbers and random keys are computed together
 
@@ -76,7 +80,8 @@ class Stepping:
     most_steps  no call goes beyond this step of the run
     shuffle   whether epochs have orders of their own, or a function epoch -> order of the rows that repeats itself
     judges_start  whether the rounds begin with epoch 0, the untrained network
-    own_means  whether every batch is a mean of its own, see step.py; "train_loss" is then the mean of J over the rows
+    own_means  whether every batch is a mean of its own, see step.py; "train_loss" is then the mean of J over the rows,
+               and small batches are filled up with a row of weight 0, so that few sizes are compiled
     batches   steps in one epoch
     failure   why a value that is not finite ended the rounds;  reason  why they ended otherwise, "" after the last one
     """
@@ -111,8 +116,31 @@ class Stepping:
         self._steps = 1  # of the next engine call, at most
         self._loops: dict[int, Loop] = {}  # by batch size
         self._numbered: tuple[int, np.ndarray, np.ndarray] = 0, np.zeros(0), np.zeros(0)
-        self._data = self.train.arrays
-        self._weight = self._weight_of(self.train.w)
+        # What a row gives depends on the others only behind the statistics of a batch, which are buffers.
+        self._fills = self.own_means and not self.step.buffers
+        self._look_at(self.train)
+
+    def _look_at(self, train: Examples) -> None:
+        """The rows of the next epochs, and behind them the one of weight 0."""
+        self.train, self._weight = train, self._weight_of(train.w)
+        self._data = train.arrays
+        sizes = {self.batch_size, len(train) % self.batch_size} - {0}
+        if any(self._filled_size(size) != size for size in sizes):
+            *parts, w = train.arrays
+            self._data = [np.concatenate([part, part[:1]]) for part in parts] + [np.append(w, w.dtype.type(0))]
+
+    def _filled_size(self, rows: int) -> int:
+        """How many rows a batch has when it is filled up."""
+        chosen = len(self.train) > self.batch_size == rows  # the size of most batches, and not that of the table
+        if not self._fills or rows > MOST_FILLED or chosen:
+            return rows
+        most = self._filled_size(self.batch_size) if rows < self.batch_size else MOST_FILLED
+        return min(most, max(SMALLEST, 1 << (rows - 1).bit_length()) if rows < 2 * GRAIN else -(-rows // GRAIN) * GRAIN)
+
+    def _filled(self, indices: np.ndarray) -> np.ndarray:
+        """The batches, each filled up."""
+        short = self._filled_size(indices.shape[1]) - indices.shape[1]
+        return np.pad(indices, ((0, 0), (0, short)), constant_values=len(self.train)) if short else indices
 
     def rounds(self) -> Iterator[BatchProgress | Round]:
         """Epoch 0 and then every epoch, with the progress inside it; what was taken up goes on with its own epoch."""
@@ -141,6 +169,9 @@ class Stepping:
         replay.note(indices, scanned)
         result = self._call(place.carry, indices, scanned)
         watched, losses, norm = result.records
+        rows = int((indices[0] < len(self.train)).sum())
+        if self.own_means:
+            losses = losses * rows
         if not math.isfinite(watched[-1]):
             failed = result.steps - 1
             where = f"in epoch {place.epoch}, batch {place.done + result.steps}"
@@ -152,7 +183,7 @@ class Stepping:
         place.norms.append(norm)
         place.done += result.steps
         self.steps_done += result.steps
-        return float(losses[-1]) / indices.shape[1]
+        return float(losses[-1]) / rows
 
     def round(self) -> Round:
         """The weights now, and what the steps of this epoch found, also of one that is not over."""
@@ -199,8 +230,8 @@ class Stepping:
 
         Only where every batch is a mean of its own, as no program then knows the batch size.
         """
-        self.train, self._data, self._weight = train, train.arrays, self._weight_of(train.w)
         self.batch_size, self.shuffle = min(batch_size, len(train)), shuffle
+        self._look_at(train)
         self.batches = -(-len(train) // self.batch_size)
         self.epochs = self.place.epoch + 1
         self.place = Place([*leaves, *self.place.carry[len(leaves) :]], self.place.epoch + 1)
@@ -230,9 +261,9 @@ class Stepping:
             most = max(1, self.most_steps - self.steps_done)
             group = full[at : at + min(self._steps, most)]
             at += len(group)
-            yield group
+            yield self._filled(group)
         if at < self.batches:
-            yield order[None, whole * self.batch_size :]
+            yield self._filled(order[None, whole * self.batch_size :])
 
     def train_on(self, indices: np.ndarray, carry: Sequence[Any]) -> LoopResult:
         """The next steps in one engine call."""
@@ -246,7 +277,7 @@ class Stepping:
         start = time.perf_counter()
         result = self._loops[rows](carry, scanned, self._data, indices)
         seconds = time.perf_counter() - start
-        if rows == self.batch_size:
+        if rows == self._filled_size(self.batch_size):
             fitting = min(LARGEST_CALL, result.steps * SECONDS_PER_CALL / max(seconds, 1e-9))
             self._steps = max(1, int(min(fitting, max(self._steps, GROWTH * steps))))
         return result
@@ -287,7 +318,7 @@ class Stepping:
 
     def _explain(self, carry: Sequence[Any], scanned: list[Any], rows: np.ndarray, where: str) -> str:
         """Runs the failed step once more, node by node, from the arrays before it."""
-        batch = self.train.take(rows)
+        batch = self.train.take(rows[rows < len(self.train)])
         program = self.step.program(self.state, batch.x, batch.y, batch.w)
         culprit = first_nonfinite(program, [*carry, *scanned, *batch.arrays], program.outputs[-2])
         if culprit is None:
