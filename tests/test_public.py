@@ -38,7 +38,7 @@ LISTED = {
     *("Classifier", "Estimator", "Regressor"),
     *("MLPClassifier", "MLPRegressor"),
     *("Comparison", "Search", "collapse", "compare", "mlp", "preset", "presets", "resume", "search"),
-    *("from_torch", "to_torch", "torch_state"),
+    *("from_torch", "to_onnx", "to_torch", "torch_state"),
     *("Batches", "batches"),
     *("Minimum", "minimize"),
 }
@@ -48,6 +48,7 @@ HEAVY = (
     "llvmlite",
     "matplotlib",
     "narwhals",
+    "onnx",
     "pandas",
     "polars",
     "rich",

@@ -45,6 +45,7 @@ _HOMES = {
     "fallline.explain.diagnosis.layers": ("layer_report",),
     "fallline.explain.diagnosis.shares": ("weight_shares",),
     "fallline.graph.program": ("Program",),
+    "fallline.interchange.onnx": ("to_onnx",),
     "fallline.interchange.pytorch": ("from_torch", "to_torch", "torch_state"),
     "fallline.graph.value": ("Value",),
     "fallline.nn.layer": ("Layer", "count_parameters", "summary"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,12 @@ from fallline.core.record import Record, record
 from fallline.core.registry import nearest
 from fallline.data.encoders import CategoryColumn, NumberColumn, fit_category, fit_number
 from fallline.data.kinds import ColumnKind, decide_kinds
+from fallline.data.scaling import scaled
 from fallline.data.table import Table, cell_label, column_label
+from fallline.ops.arithmetic import astype
+from fallline.ops.compare import not_equal
+from fallline.ops.index import take
+from fallline.ops.shape import concatenate
 
 MOST_NAMED = 10  # columns that a message lists by name
 
@@ -98,8 +103,34 @@ class Columns(Record):
         self._require(table)
         blocks = [c.encode(table) for c in self.fitted if c.features]
         numbers = np.concatenate([np.zeros((table.n_rows, 0)), *blocks], axis=1).astype(np.float32)
-        codes = [c.codes(table)[0] + 1 for c in self._embedded]
-        return numbers, np.stack(codes, axis=1).astype(np.int32) if codes else np.zeros((table.n_rows, 0), np.int32)
+        codes = [c.embedding_code(c.cell_codes(table)) for c in self._embedded]
+        return numbers, np.concatenate(codes, axis=1) if codes else np.zeros((table.n_rows, 0), np.int32)
+
+    def encoded(self, cells: Sequence[Any]) -> tuple[Any, Any]:
+        """What `transform` gives, from cells that are numbers already, in ops: of Values it is a part of a program.
+
+        cells  for each of `fitted` (n, 1): numbers float64, NaN where missing; categories as `cell_codes` has them
+        """
+        listed = list(zip(self.fitted, cells, np.cumsum([0, *(len(c.features) for c in self.fitted)]), strict=False))
+        parts, places = [np.zeros((cells[0].shape[0], 0))], []  # and where their columns stand among the features
+        numbers = [(c, x, first) for c, x, first in listed if isinstance(c, NumberColumn)]
+        if numbers:
+            settings = [c.settings() for c, _, _ in numbers]
+            of_each = {key: np.array([each[key] for each in settings]) for key in settings[0]}
+            parts = [scaled(concatenate([x for _, x, _ in numbers], axis=1), **of_each)]
+            places = [first for _, _, first in numbers]
+        for column, x, first in listed:
+            if isinstance(column, CategoryColumn) and column.features:
+                parts.append(column.one_hot(x))
+                places += range(first, first + len(column.features))
+            elif isinstance(column, NumberColumn) and column.indicator:
+                parts.append(astype(not_equal(x, x), "float64"))
+                places.append(first + 1)
+        codes = [c.embedding_code(x) for c, x, _ in listed if isinstance(c, CategoryColumn) and c.embedded]
+        order = np.argsort(places)
+        joined = concatenate([p for p in parts if p.shape[1]] or parts, axis=1)
+        in_order = joined if (np.diff(order) == 1).all() else take(joined, order, axis=1)
+        return astype(in_order, "float32"), concatenate(codes, axis=1) if codes else None
 
     def notes(self, table: Table) -> list[str]:
         """What `transform` passes over in this table: unseen categories, wild numbers, columns that training lacked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,12 +12,10 @@ from fallline.core.errors import DataError
 from fallline.core.record import Record, record, setting
 from fallline.data.cells import canonical_text, is_date, number_values, starts_like_date
 from fallline.data.kinds import BOOLEAN_WORDS, ColumnKind, refuse_stray_text
-from fallline.data.scaling import has_heavy_tail, robust, signed_log, standard
+from fallline.data.scaling import SMOOTH_CLIP, has_heavy_tail, robust, scaled, signed_log, standard
 from fallline.data.table import Table, cell_label, column_label
-
-# Robust scaling leaves values within about three quartile ranges almost unchanged (RealMLP, arXiv:2407.04491, sec. 3).
-_SMOOTH_CLIP = 3.0
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+from fallline.ops.arithmetic import astype
+from fallline.ops.compare import equal, less, where
 
 
 @record
@@ -51,14 +50,14 @@ class NumberColumn(Record):
     def encode(self, table: Table) -> np.ndarray:
         """(n, 1) or, with the indicator, (n, 2) float64."""
         x = _numbers(table, self.name, self.kind)
-        absent = np.isnan(x)
-        x = self._t(np.where(absent, self.fill, x))
-        with np.errstate(over="ignore"):
-            x = np.clip(x, *self._edges())
-            z = np.clip((x - self.center) / self.scale, -_FLOAT32_MAX, _FLOAT32_MAX)
-        if self.transform == "clip":
-            z = z / np.hypot(1.0, z / _SMOOTH_CLIP)
-        return np.column_stack([z, absent]) if self.indicator else z[:, None]
+        z = scaled(x, **self.settings())
+        return np.column_stack([z, np.isnan(x)]) if self.indicator else z[:, None]
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `scaled` for this column."""
+        low, high = self._edges()
+        transform = {"log": self.transform == "log", "smooth": self.transform == "clip"}
+        return {"fill": self.fill, "low": low, "high": high, "center": self.center, "scale": self.scale, **transform}
 
     def slope(self, table: Table) -> np.ndarray:
         """dz/dx of each cell, per unit of x; 0 where x is held at the widened edge, NaN where the cell is missing."""
@@ -68,7 +67,7 @@ class NumberColumn(Record):
         if self.transform == "log":
             slope = slope / (1.0 + np.abs(x))
         if self.transform == "clip":
-            slope = slope * (1.0 + ((t - self.center) / self.scale / _SMOOTH_CLIP) ** 2) ** -1.5
+            slope = slope * (1.0 + ((t - self.center) / self.scale / SMOOTH_CLIP) ** 2) ** -1.5
         return slope
 
     def outside(self, table: Table) -> int:
@@ -126,13 +125,20 @@ class CategoryColumn(Record):
 
     def encode(self, table: Table) -> np.ndarray:
         """(n, levels, plus one for missing) float64; an unseen level is a row of zeros."""
+        return self.one_hot(self.cell_codes(table))
+
+    def cell_codes(self, table: Table) -> np.ndarray:
+        """(n, 1) int32: 0 for an unseen cell, from 1 on the levels in their order, and after them a missing cell."""
         codes, absent = self.codes(table)
-        out = np.zeros((len(codes), len(self.features)))
-        known = codes >= 0
-        out[known, codes[known]] = 1.0
-        if self.indicator:
-            out[absent, -1] = 1.0
-        return out
+        return np.where(absent, len(self.levels) + 1, codes + 1).astype(np.int32)[:, None]
+
+    def one_hot(self, codes: Any) -> Any:
+        """The features of cell codes (n, 1), arrays or Values."""
+        return astype(equal(codes, np.arange(1, len(self.features) + 1, dtype=codes.dtype)), "float64")
+
+    def embedding_code(self, codes: Any) -> Any:
+        """(n, 1) int32, the code for an embedding: that of the cell, 0 where it is missing."""
+        return astype(where(less(len(self.levels), codes), 0, codes), "int32")
 
     def unseen(self, table: Table) -> list[str]:
         """The different cells that are no level; of an embedded column, those seen once in training too."""

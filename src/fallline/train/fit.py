@@ -216,7 +216,8 @@ def fill_model(network: Layer, train: Examples, loss: Loss, target: Any, engine:
     filled = _in_precision(filled, train.w.dtype)
     n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
     check_scores(filled, loss, specs, loss.n_scores(target.n_classes, n_outputs))
-    return Model(filled, loss, target, engine=get_engine(engine).name, feature_names=train.names)
+    row = map_leaves(lambda _, spec: spec.with_shape(spec.shape[1:]), specs)
+    return Model(filled, loss, target, engine=get_engine(engine).name, feature_names=train.names, row=row)
 
 
 def _some_specs(examples: Examples) -> Any:

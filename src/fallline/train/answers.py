@@ -1,0 +1,102 @@
+"""What a model answers, from the cells of a row to class and probability, as one program for any number of rows.
+
+It is what `Model.predict` and `predict_proba` do, written in ops: the model file keeps it for readers that know no
+layer, and other formats (ONNX) are made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fallline.core.errors import ConfigError
+from fallline.core.spec import Spec
+from fallline.core.tree import leaves, map_leaves, with_leaves
+from fallline.data.encoders import CategoryColumn
+from fallline.graph.program import Program
+from fallline.nn.run import EVAL
+from fallline.ops.arithmetic import astype
+from fallline.ops.shape import expand_dims, stack
+from fallline.passes.rows import RowProgram
+from fallline.train.step import row_scores
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The program, and what its inputs are.
+
+    weights  path -> array, for the first inputs;  inputs  name -> Spec of one row, for those after them
+    outputs of the program: "probabilities" float64 (n, n_classes) and "label" int32 (n,), the code of the class;
+            "scores" and "label" of a loss without probabilities; "variable" float64 (n, k) of numbers, in their unit
+    """
+
+    program: RowProgram
+    weights: dict[str, np.ndarray]
+    inputs: dict[str, Spec]
+
+    @classmethod
+    def of(cls, model: Any, row: Any = None) -> Answers:
+        """The program of a `Model`.
+
+        row     Spec of one row of the input (or a tree of them), where the model does not know it
+        raises  ConfigError where it must be known, and for a network that cannot answer any number of rows
+        """
+        weights, given = leaves(model.network), row_inputs(model, row)
+        listed = leaves(given)
+
+        def build(n: int) -> Program:
+            def answer(found: dict[str, Any], *rows: Any) -> dict[str, Any]:
+                it = iter(rows)
+                return answered(model, found, map_leaves(lambda *_: next(it), given))
+
+            specs = [spec.with_shape((n, *spec.shape)) for spec in listed.values()]
+            return Program.of(answer, weights, *specs, names=("", *_names(listed)))
+
+        return cls(RowProgram.of(build), weights, dict(zip(_names(listed), listed.values(), strict=True)))
+
+
+def _names(listed: Mapping[str, Any]) -> list[str]:
+    return [path or "X" for path in listed]
+
+
+def row_inputs(model: Any, row: Any = None) -> Any:
+    """Spec of one row of each input: of the columns by name, or of the arrays that the network was trained on."""
+    if model.columns is not None:
+        return {c.name: _cell(c) for c in model.columns.fitted}
+    known = model.row if row is None else row
+    if known is None and model.feature_names:
+        known = Spec((len(model.feature_names),), model.dtype)
+    if known is None:
+        raise ConfigError("the shape of a row is not known from this model: pass example=X[:1], rows that it can read")
+    return known
+
+
+def _cell(column: Any) -> Spec:
+    """Of the one cell of a column: a code of a category, or a number."""
+    return Spec((1,), np.dtype("int64" if isinstance(column, CategoryColumn) else "float64"))
+
+
+def answered(model: Any, weights: dict[str, Any], given: Any) -> dict[str, Any]:
+    """The outputs for the weights and the rows, arrays or Values."""
+    x = given
+    if model.columns is not None:
+        numbers, codes = model.columns.encoded([given[c.name] for c in model.columns.fitted])
+        numbers = astype(numbers, model.dtype)
+        x = numbers if codes is None else (numbers, codes)
+    scores = row_scores(with_leaves(model.network, weights), x, EVAL)
+    wide = astype(scores, "float64")
+    if not model.classes:
+        linked = model.loss.predict(wide)
+        numbers = linked * model.target.scale + model.target.mean
+        return {"variable": expand_dims(numbers, 1) if numbers.ndim == 1 else numbers}
+    label = model.loss.decide(scores)
+    if not model.loss.probabilistic:
+        return {"label": label, "scores": expand_dims(wide, 1) if wide.ndim == 1 else wide}
+    linked = model.loss.predict(wide)
+    return {"label": label, "probabilities": stack([1.0 - linked, linked], axis=1) if linked.ndim == 1 else linked}
+
+
+__all__ = ["Answers", "answered", "row_inputs"]
