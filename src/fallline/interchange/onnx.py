@@ -138,8 +138,10 @@ def _output(g: Graph, model: Model, program: RowProgram, name: str, made: str, n
     """An output of the graph: class codes as labels, numbers in the dtype that was asked for."""
     call, free = program.calls[program.outputs[name]], g.free(name)
     if name != "label":
-        g.nodes.append(Node("Cast", (made,), (free,), {"to": np.dtype(number)}, free))
-        return Port(free, number, call.shape)
+        shape = call.shape if len(call.shape) > 1 else (*call.shape, 1)
+        column = made if shape == call.shape else g.node("Reshape", made, g.array([-1, 1], np.int64))
+        g.nodes.append(Node("Cast", (column,), (free,), {"to": np.dtype(number)}, free))
+        return Port(free, number, shape)
     labels = _labels(model.classes)
     g.nodes.append(Node("Gather", (g.array(labels), made), (free,), {"axis": 0}, free))
     return Port(free, "text" if labels.dtype.kind == "U" else str(labels.dtype), call.shape)

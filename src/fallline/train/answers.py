@@ -19,8 +19,8 @@ from fallline.data.encoders import CategoryColumn
 from fallline.graph.program import Program
 from fallline.nn.run import EVAL
 from fallline.ops.arithmetic import astype
-from fallline.ops.shape import expand_dims, stack
-from fallline.passes.rows import RowProgram
+from fallline.ops.shape import stack
+from fallline.passes.rows import RowProgram, Size
 from fallline.train.step import row_scores
 
 
@@ -30,7 +30,7 @@ class Answers:
 
     weights  path -> array, for the first inputs;  inputs  name -> Spec of one row, for those after them
     outputs of the program: "probabilities" float64 (n, n_classes) and "label" int32 (n,), the code of the class;
-            "scores" and "label" of a loss without probabilities; "variable" float64 (n, k) of numbers, in their unit
+            "scores" and "label" of a loss without probabilities; "variable" float64 (n,) or (n, k) of numbers, in their unit
     """
 
     program: RowProgram
@@ -56,6 +56,33 @@ class Answers:
             return Program.of(answer, weights, *specs, names=("", *_names(listed)))
 
         return cls(RowProgram.of(build), weights, dict(zip(_names(listed), listed.values(), strict=True)))
+
+
+    def to_json(self) -> dict[str, Any]:
+        """The program as JSON: nodes [op, positions of the arguments, attributes], arguments first.
+
+        An "input" and a "weight" are named, a "constant" holds its value; a size that depends on the number n of rows is
+        text, such as "n" and "3n+1".
+        """
+        nodes = []
+        for k, call in enumerate(self.program.calls):
+            attrs = {name: _plain(value) for name, value in call.attrs.items()}
+            if call.op in ("input", "constant"):
+                attrs["dtype"] = str(call.dtype)
+            nodes.append(["weight" if k < len(self.weights) else call.op, list(call.args), attrs])
+        return {"nodes": nodes, "outputs": self.program.outputs}
+
+
+def _plain(value: Any) -> Any:
+    """An attribute as JSON; numbers that are not finite as text, which NumPy reads as numbers."""
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.ndarray):
+        finite = value.dtype.kind != "f" or np.isfinite(value).all()
+        return value.tolist() if finite else np.where(np.isfinite(value), value.astype(object), value.astype(str)).tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, (Size, np.dtype)) else value
 
 
 def _names(listed: Mapping[str, Any]) -> list[str]:
@@ -90,11 +117,10 @@ def answered(model: Any, weights: dict[str, Any], given: Any) -> dict[str, Any]:
     wide = astype(scores, "float64")
     if not model.classes:
         linked = model.loss.predict(wide)
-        numbers = linked * model.target.scale + model.target.mean
-        return {"variable": expand_dims(numbers, 1) if numbers.ndim == 1 else numbers}
+        return {"variable": linked * model.target.scale + model.target.mean}
     label = model.loss.decide(scores)
     if not model.loss.probabilistic:
-        return {"label": label, "scores": expand_dims(wide, 1) if wide.ndim == 1 else wide}
+        return {"label": label, "scores": wide}
     linked = model.loss.predict(wide)
     return {"label": label, "probabilities": stack([1.0 - linked, linked], axis=1) if linked.ndim == 1 else linked}
 

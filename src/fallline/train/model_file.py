@@ -1,6 +1,7 @@
 """The model file: one safetensors file with the arrays, and the recipe, columns, link and format version as JSON.
 
-Reading it makes registered records from JSON and arrays from bytes; nothing is executed.
+Reading it makes registered records from JSON and arrays from bytes; nothing is executed. Beside the recipe stands the
+program of what the model answers, for readers that know no layer: docs/model_file.md.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from safetensors.numpy import save
 from fallline.core.errors import FalllineError, ModelFileError
 from fallline.core.files import write_whole
 from fallline.core.record import from_json, to_json
+from fallline.core.spec import Spec, as_dtype
 from fallline.core.tree import fill_leaves, leaves
+from fallline.train.answers import Answers
 
 FORMAT = 1
 FILE_NAME = "model.safetensors"
@@ -33,6 +36,7 @@ def write_model(model: Any, path: Path) -> Path:
     about = {name: to_json(getattr(model, name)) for name in _PARTS}
     about |= {n: to_json(getattr(model, n)) for n, usual in _OPTIONAL.items() if getattr(model, n) != usual}
     about |= {"format": FORMAT, "notes": model.notes, "checksum": checksum(arrays)}
+    about |= {"row": _row_json(model.row), "program": _program(model)}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, [save(arrays, {"fallline": json.dumps(about, sort_keys=True)})])
@@ -63,7 +67,32 @@ def read_model(path: Path) -> dict[str, Any]:
         ) from None
     if set(leaves(parts["network"])) != set(arrays):
         raise ModelFileError(f"{source} is damaged: its arrays do not fit its network; copy or train it again")
-    return {**parts, "notes": about.get("notes", {})}
+    return {**parts, "notes": about.get("notes", {}), "row": _row(about.get("row"))}
+
+
+def _program(model: Any) -> dict[str, Any]:
+    """What readers without this library run; the reason where it cannot be written for any number of rows."""
+    try:
+        return Answers.of(model).to_json()
+    except FalllineError as error:
+        return {"missing": str(error)}
+
+
+def _row_json(row: Any) -> Any:
+    """Specs as [dtype, *shape], in lists or objects where there are several."""
+    if isinstance(row, Spec):
+        return [str(row.dtype), *row.shape]
+    if isinstance(row, dict):
+        return {name: _row_json(part) for name, part in row.items()}
+    return None if row is None else [_row_json(part) for part in row]
+
+
+def _row(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {name: _row(part) for name, part in data.items()}
+    if data is None or not isinstance(data[0], str):
+        return None if data is None else tuple(_row(part) for part in data)
+    return Spec(tuple(data[1:]), as_dtype(data[0]))
 
 
 def _read(source: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
