@@ -14,7 +14,6 @@ import numpy as np
 
 DTYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U32": "<u4", "BOOL": "?"}
 MISSING = ("", "?", "na", "n/a", "#na", "#n/a", "<na>", "nan", "-nan", "null")
-MISSING_NUMBERS = (*MISSING, "none", "nil", "-", "--", ".", "*")
 WORDS = {"true": 1, "false": 0, "yes": 1, "no": 0, "t": 1, "f": 0, "y": 1, "n": 0, "on": 1, "off": 0}
 OPS = {  # of a program; one that is not here is NumPy's function of that name
     "argsort": lambda x, axis: np.argsort(x, axis, kind="stable"),
@@ -44,7 +43,7 @@ def read(path):
 def number(cell):
     """A number, true or false in words, or a date as days since 1970-01-01; NaN where it is missing."""
     text = str(cell).strip().lower()
-    if text in MISSING_NUMBERS:
+    if text in (*MISSING, "none", "nil", "-", "--", ".", "*"):
         return math.nan
     if text[4:5] == "-" and text[7:8] == "-":
         return np.datetime64(text.upper().rstrip("Z").replace(" ", "T"), "us").astype("i8") / 86_400_000_000
@@ -68,8 +67,7 @@ def answer(model, table):
     given = {name: np.asarray(table[name]) for name in table}
     for column in (model["columns"] or {"fitted": []})["fitted"]:
         cells, levels = table[column["name"]], column.get("levels")
-        known = [number(cell) for cell in cells] if levels is None else [code(cell, levels) for cell in cells]
-        given[column["name"]] = np.array(known)[:, None]
+        given[column["name"]] = np.array([number(c) if levels is None else code(c, levels) for c in cells])[:, None]
     n, values = len(next(iter(given.values()))), []
 
     def size(value):  # "3n+1" stands for 3 · n + 1
@@ -89,14 +87,14 @@ def answer(model, table):
 
 
 def predict(model, table):
-    """The class, or the number (or several), of each row."""
-    found = answer(model, table)
-    return np.array(model["target"]["classes"])[found["label"]] if "label" in found else found["variable"]
+    """The class, or the number (or several), of each row; of labels 0 and 1."""
+    found, classes = answer(model, table), np.array(model["target"].get("classes"))
+    return classes[found["label"]] if "label" in found else found.get("variable", found.get("labels"))
 
 
-if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit(print(__doc__))
+if __name__ == "__main__" and len(sys.argv) < 3:
+    print(__doc__)
+elif __name__ == "__main__":
     with open(sys.argv[2], newline="", encoding="utf-8") as lines:
         columns = list(zip(*csv.reader(lines), strict=True))
     print(*predict(read(sys.argv[1]), {name: cells for name, *cells in columns}), sep="\n")

@@ -17,18 +17,11 @@ from fallline.interchange.onnx_ops import LOWERINGS, NOT_NODES, add_program
 from fallline.interchange.onnx_proto import Port, proto
 from fallline.passes.rows import RowProgram, Size
 from tests.engines.test_contract import calls
+from tests.interchange.onnx_session import onnx, session
 from tests.tolerance import assert_close
-
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
 
 KINDS = {"float32": "library", "float64": "f64"}  # float32 as another library's kernels round it
 IN_FLOAT32 = {"erf": "library"}  # there is no kernel of float64
-
-
-def session(made: Any) -> Any:
-    onnx.checker.check_model(made, full_check=True)
-    return onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def port(name: str, found: Any) -> Port:

@@ -54,9 +54,10 @@ def to_onnx(model: Any, path: str | Path | None = None, *, dtype: Any = None, ex
     row = None if example is None else map_leaves(_row_spec, as_inputs(example, found.network, found.dtype))
     answers = Answers.of(found, row)
     listed = [_port(found, name, spec, number) for name, spec in answers.inputs.items()]
-    graph = Graph(reserved={port.name for port in listed} | set(answers.weights), arrays=dict(answers.weights))
+    graph = Graph({port.name for port in listed})
+    weights = [graph.weight(path, array) for path, array in answers.weights.items()]
     inside = [_entered(graph, found, port, spec) for port, spec in zip(listed, answers.inputs.values(), strict=True)]
-    names = add_program(graph, answers.program, [*answers.weights, *inside])
+    names = add_program(graph, answers.program, [*weights, *inside])
     outputs = [_output(graph, found, answers.program, name, made, number) for name, made in names.items()]
     graph.nodes.insert(0, Node("Shape", (listed[0].name,), (graph.rows,), {"start": 0, "end": 1}, "rows"))
     made = proto(onnx, graph, listed, outputs, _about(found))
@@ -136,7 +137,10 @@ def _spellings(word: str) -> list[str]:
 
 def _output(g: Graph, model: Model, program: RowProgram, name: str, made: str, number: str) -> Port:
     """An output of the graph: class codes as labels, numbers in the dtype that was asked for."""
-    call, free = program.calls[program.outputs[name]], g.free(name)
+    call, free = program.calls[program.outputs[name]], g.free("label" if name == "labels" else name)
+    if name == "labels":
+        g.nodes.append(Node("Identity", (made,), (free,), {}, free))
+        return Port(free, "int64", call.shape)
     if name != "label":
         shape = call.shape if len(call.shape) > 1 else (*call.shape, 1)
         column = made if shape == call.shape else g.node("Reshape", made, g.array([-1, 1], np.int64))

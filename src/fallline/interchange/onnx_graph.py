@@ -92,6 +92,12 @@ class Graph:
         self.nodes.append(Node(kind, inputs, outputs, attrs, name, domain))
         return name
 
+    def weight(self, path: str, array: np.ndarray) -> str:
+        """An array under a name of its own."""
+        name = self.free(path)
+        self.arrays[name] = array
+        return name
+
     def array(self, value: Any, dtype: Any = None) -> str:
         """A constant; equal ones are one."""
         found = np.asarray(value, dtype=dtype)

@@ -6,7 +6,7 @@ layer, and other formats (ONNX) are made of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,12 @@ from fallline.core.errors import ConfigError
 from fallline.core.spec import Spec
 from fallline.core.tree import leaves, map_leaves, with_leaves
 from fallline.data.encoders import CategoryColumn
+from fallline.data.multiple import LabelsTarget
 from fallline.graph.program import Program
 from fallline.nn.run import EVAL
 from fallline.ops.arithmetic import astype
+from fallline.ops.compare import less
+from fallline.ops.reduce import argmax
 from fallline.ops.shape import stack
 from fallline.passes.rows import RowProgram, Size
 from fallline.train.step import row_scores
@@ -29,8 +32,8 @@ class Answers:
     """The program, and what its inputs are.
 
     weights  path -> array, for the first inputs;  inputs  name -> Spec of one row, for those after them
-    outputs of the program: "probabilities" float64 (n, n_classes) and "label" int32 (n,), the code of the class;
-            "scores" and "label" of a loss without probabilities; "variable" float64 (n,) or (n, k) of numbers, in their unit
+    outputs  "label" int32 (n,), the code of the class, or "labels" int64 (n, k) of 0 and 1, with "probabilities"
+            float64, or "scores" of a loss that has none; "variable" float64 (n,) or (n, k) of numbers, in their unit
     """
 
     program: RowProgram
@@ -53,16 +56,16 @@ class Answers:
                 return answered(model, found, map_leaves(lambda *_: next(it), given))
 
             specs = [spec.with_shape((n, *spec.shape)) for spec in listed.values()]
-            return Program.of(answer, weights, *specs, names=("", *_names(listed)))
+            return Program.of(answer, weights, *specs, names=("", *names))
 
-        return cls(RowProgram.of(build), weights, dict(zip(_names(listed), listed.values(), strict=True)))
-
+        names = list(listed) if isinstance(given, dict) else [path or "X" for path in listed]
+        return cls(RowProgram.of(build), weights, dict(zip(names, listed.values(), strict=True)))
 
     def to_json(self) -> dict[str, Any]:
         """The program as JSON: nodes [op, positions of the arguments, attributes], arguments first.
 
-        An "input" and a "weight" are named, a "constant" holds its value; a size that depends on the number n of rows is
-        text, such as "n" and "3n+1".
+        An "input" and a "weight" are named, a "constant" holds its value; a size that depends on the number n of rows
+        is text, such as "n" and "3n+1".
         """
         nodes = []
         for k, call in enumerate(self.program.calls):
@@ -74,19 +77,15 @@ class Answers:
 
 
 def _plain(value: Any) -> Any:
-    """An attribute as JSON; numbers that are not finite as text, which NumPy reads as numbers."""
+    """An attribute as JSON; numbers beside one that is not finite as text, which NumPy reads."""
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     if isinstance(value, np.ndarray):
-        finite = value.dtype.kind != "f" or np.isfinite(value).all()
-        return value.tolist() if finite else np.where(np.isfinite(value), value.astype(object), value.astype(str)).tolist()
+        whole = value.dtype.kind != "f" or bool(np.isfinite(value).all())
+        return value.tolist() if whole else value.astype(str).tolist()
     if isinstance(value, np.generic):
         return value.item()
     return str(value) if isinstance(value, (Size, np.dtype)) else value
-
-
-def _names(listed: Mapping[str, Any]) -> list[str]:
-    return [path or "X" for path in listed]
 
 
 def row_inputs(model: Any, row: Any = None) -> Any:
@@ -117,12 +116,20 @@ def answered(model: Any, weights: dict[str, Any], given: Any) -> dict[str, Any]:
     wide = astype(scores, "float64")
     if not model.classes:
         linked = model.loss.predict(wide)
-        return {"variable": linked * model.target.scale + model.target.mean}
-    label = model.loss.decide(scores)
+        return {"variable": linked * np.asarray(model.target.scale) + np.asarray(model.target.mean)}
     if not model.loss.probabilistic:
-        return {"label": label, "scores": wide}
+        return {"label": model.loss.decide(scores), "scores": wide}
     linked = model.loss.predict(wide)
-    return {"label": label, "probabilities": stack([1.0 - linked, linked], axis=1) if linked.ndim == 1 else linked}
+    shares = stack([1.0 - linked, linked], axis=1) if linked.ndim == 1 else linked
+    codes = decided(shares, model.thresholds, model.target) if model.thresholds else model.loss.decide(scores)
+    name = "labels" if isinstance(model.target, LabelsTarget) else "label"
+    return {name: astype(codes, "int64" if name == "labels" else "int32"), "probabilities": shares}
 
 
-__all__ = ["Answers", "answered", "row_inputs"]
+def decided(probabilities: Any, thresholds: Sequence[float], target: Any) -> Any:
+    """The codes that thresholds decide for: of classes (n,), of labels (n, labels) of 0 and 1."""
+    relative = probabilities / np.asarray(thresholds)
+    return less(1.0, relative) if isinstance(target, LabelsTarget) else argmax(relative, axis=1)
+
+
+__all__ = ["Answers", "answered", "decided", "row_inputs"]

@@ -28,6 +28,7 @@ from fallline.nn.layer import Layer
 from fallline.nn.run import EVAL
 from fallline.ops.composite import mean
 from fallline.ops.transcendental import sigmoid
+from fallline.train.answers import decided
 from fallline.train.examples import (
     Examples,
     as_inputs,
@@ -224,12 +225,6 @@ class Model:
     def save(self, path: str | Path) -> Path:
         """Writes one safetensors file with everything that `fl.load` needs."""
         return write_model(self, Path(path))
-
-
-def decided(probabilities: np.ndarray, thresholds: Sequence[float], target: Target) -> np.ndarray:
-    """The codes that thresholds decide for: of classes (n,), of labels (n, labels) of 0 and 1."""
-    relative = probabilities / np.asarray(thresholds)
-    return relative > 1.0 if isinstance(target, LabelsTarget) else relative.argmax(axis=1)
 
 
 def _bodies(network: Layer) -> list[Layer]:
