@@ -30,7 +30,7 @@ test-slow: $(TESTABLE)  ## the slow tests
 
 # -W default: the other libraries' own warnings are theirs.
 test-bench: $(TESTABLE) $(COMPARABLE)  ## the tests beside PyTorch, Optax and Keras (they are large)
-	$(PY) -m pytest -q -W default tests/optim/test_peers.py tests/optim/test_table.py
+	$(PY) -m pytest -q -W default tests/optim/test_peers.py tests/optim/test_table.py tests/interchange/test_pytorch.py
 
 bench: $(COMPARABLE)  ## times beside the other libraries (they are large); about twenty minutes
 	$(PY) -m benchmarks steps

@@ -34,6 +34,23 @@ def halves(z, axis):
     return a * special.expit(b)
 
 
+def looked_up(table, codes):
+    return table[codes]
+
+
+def mixed(z, shares, link):
+    """The score of the mean probability, or count."""
+    forward, back = {"softmax": (special.softmax, np.log)}[link]
+    return back(np.tensordot(forward(z, -1), shares, (1, 0)))
+
+
+def ordered(z, thresholds):
+    """The probability of each class: differences of those to be above the rising thresholds."""
+    edges = np.cumsum([thresholds[0], *np.logaddexp(0, thresholds[1:])])
+    above = np.concatenate([np.ones_like(z), special.expit(z - edges), np.zeros_like(z)], 1)
+    return above[:, :-1] - above[:, 1:]
+
+
 SELU = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 TORCH = {
     "Linear": lambda z, m: z @ m.arrays["weight"].T + m.arrays.get("bias", 0.0),
@@ -62,11 +79,19 @@ TORCH = {
     "Softmax": lambda z, m: special.softmax(z, m.options["dim"]),
     "LogSoftmax": lambda z, m: special.log_softmax(z, m.options["dim"]),
     "GLU": lambda z, m: halves(z, m.options["dim"]),
+    "ColumnEmbedding": lambda z, m: np.concatenate([z[0], *map(looked_up, m.arrays.values(), z[1].T)], 1),
+    "Mixture": lambda z, m: mixed(z, m.arrays["shares"], m.options["link"]),
+    "Temperature": lambda z, m: z / m.arrays["T"],
+    "Ascending": lambda z, m: np.cumsum(np.concatenate([z[:, :1], np.logaddexp(0, z[:, 1:])], 1), 1),
+    "CumulativeLogit": lambda z, m: np.log(ordered(z, m.arrays["thresholds"])),
 }
 
 
 def forward(module, z):
     """What PyTorch computes of z in evaluation mode."""
+    if module.name == "Ensemble":
+        *members, mix = module.children
+        return forward(mix, np.stack([forward(member, z) for member in members], 1))
     if module.children:
         out = z
         for child in module.children:
@@ -103,7 +128,7 @@ def test_every_counterpart_computes_what_its_layer_does_and_comes_back_as_that_l
     recipe, x = pair.layer.sample(rng)
     layer = filled(recipe, x, rng)
     module = pair.write(layer)
-    assert_close(forward(module, np.asarray(x)), layer(x))
+    assert_close(forward(module, x if isinstance(x, tuple) else np.asarray(x)), layer(x))
     back = pair.read(module)
     assert repr(back) == repr(layer)
     assert_close(back(x), layer(x), "exact")
@@ -172,7 +197,7 @@ def test_the_page_names_every_counterpart():
     page = (Path(__file__).parents[2] / "docs" / "pytorch.md").read_text(encoding="utf-8")
     table = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
     ours, theirs = (set(re.findall(r"`(\w+)`", " ".join(cells))) for cells in zip(*table, strict=True))
-    assert ours == {pair.layer.__name__ for pair in COUNTERPARTS} | {"Sequential", "Residual"}
+    assert ours == {pair.layer.__name__ for pair in COUNTERPARTS} | {"Sequential", "Residual", "Ensemble"}
     same = {pair.module for pair in COUNTERPARTS if pair.module == pair.layer.__name__}
     assert theirs >= {pair.module for pair in COUNTERPARTS} - same
 

@@ -13,6 +13,7 @@ from fallline.core.errors import ConfigError
 from fallline.core.tree import leaves
 from fallline.data.target import NumberTarget
 from fallline.interchange.counterparts import COUNTERPARTS
+from tests.interchange import tables
 from tests.interchange.test_counterparts import deep, filled
 from tests.tolerance import assert_close
 
@@ -21,8 +22,9 @@ nn = torch.nn
 
 
 def answers(module, x):
+    given = tuple(map(torch.from_numpy, x)) if isinstance(x, tuple) else torch.from_numpy(np.asarray(x))
     with torch.no_grad():
-        return module(torch.from_numpy(np.asarray(x))).numpy()
+        return module(given).numpy()
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -48,6 +50,33 @@ def test_row_108_the_network_of_pytorchs_tutorial_in_five_lines(rng):
     module = fl.to_torch(fit, link=True)
     assert sum(p.numel() for p in module.parameters()) == 669_706  # as the tutorial's NeuralNetwork has
     assert_close(answers(module, X.astype(np.float32)), fit.model.predict_proba(X), "library")
+
+
+@pytest.mark.parametrize("name", tables.KINDS)
+def test_every_kind_of_model(name):
+    """A bag of different members, with temperature and ordered outputs, without its link and with it."""
+    case = tables.kind(name)
+    model = case.model
+    module = fl.to_torch(model)
+    scores = model.scores(case.rows)
+    assert_close(answers(module, case.rows).reshape(scores.shape), scores, "library")
+    assert repr(fl.from_torch(module)) == repr(model.network)
+    meant = np.asarray(model.loss.predict(scores.astype(np.float64)))
+    found = answers(fl.to_torch(model, link=True), case.rows)
+    if not model.classes:
+        found = (found - model.target.mean) / model.target.scale
+    assert_close(found.reshape(meant.shape), meant, "library")
+
+
+@pytest.mark.parametrize("name", tables.NAMES)
+def test_a_packaged_table_with_missing_and_unseen_cells(name):
+    case = tables.case(name)
+    encoded, meant = case.model.inputs(case.rows), case.model.scores(case.rows)
+    assert isinstance(encoded, tuple)
+    assert_close(answers(fl.to_torch(case.model), encoded).reshape(meant.shape), meant, "library")
+    if case.model.classes:
+        linked = answers(fl.to_torch(case.model, link=True), encoded)
+        assert_close(linked[:, -1], case.model.predict_proba(case.rows)[:, -1], "library")
 
 
 @pytest.mark.parametrize("pair", COUNTERPARTS, ids=lambda pair: pair.module)
@@ -117,10 +146,16 @@ def test_link_needs_a_model_whose_loss_has_one(rng):
         fl.to_torch(network, link=True)
     x = rng.normal(size=(30, 2))
     fit = fl.fit(fl.mlp(hidden=(), n_outputs=2), (x, x[:, 0]), loss="gaussian_nll", epochs=1)
-    with pytest.raises(
-        ConfigError, match=r"GaussianNLL makes its predictions in a way of its own: leave link=True out"
-    ):
-        fl.to_torch(fit, link=True)
+    own = replace(fit.model, loss=Own())
+    with pytest.raises(ConfigError, match=r"^Own makes its predictions in a way of its own: leave link=True out"):
+        fl.to_torch(own, link=True)
+
+
+class Own(fl.SquaredError):
+    """A loss with a link of its own."""
+
+    def predict(self, score):
+        return 2.0 * score
 
 
 class Net(nn.Module):

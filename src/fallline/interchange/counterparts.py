@@ -29,13 +29,15 @@ from fallline.nn.activations import (
 from fallline.nn.containers import Residual, Sequential
 from fallline.nn.dense import Dense
 from fallline.nn.dropout import Dropout
-from fallline.nn.embed import Embedding, Flatten, Reshape
+from fallline.nn.embed import ColumnEmbedding, Embedding, Flatten, Reshape
+from fallline.nn.ensemble import Ensemble, Mixture
 from fallline.nn.joint import GLU, LogSoftmax, Softmax
 from fallline.nn.layer import Layer, recipe_of
 from fallline.nn.norm import BatchNorm, LayerNorm
+from fallline.nn.outputs import Ascending, CumulativeLogit, Temperature
 from fallline.nn.rectifiers import GELU, SELU, HardSwish, Mish, PReLU, SiLU
 
-CONTAINERS: dict[type[Layer], str] = {Sequential: "Sequential", Residual: "Residual"}
+CONTAINERS: dict[type[Layer], str] = {Sequential: "Sequential", Residual: "Residual", Ensemble: "Ensemble"}
 EXACT_SOFTPLUS = 40.0  # torch takes ln(1 + e^z) = z from `threshold` on: e^-40 is below the rounding of a float64 40
 LEAST_SOFTPLUS = 20.0  # torch's own threshold: e^-20 = 2e-9
 Arrays = dict[str, np.ndarray]
@@ -73,6 +75,7 @@ class Counterpart:
     fields      of the layer -> arguments of the module with the same meaning
     needed      argument -> the only value for which the two agree
     arrays      of the layer -> of the module;  transposed  those of the module that lie the other way round
+    listed      several arrays in one field of the layer -> the beginning of their names: "table" of table_0, table_1 …
     optional    arrays that may be absent, on both sides;  constants  those that the layer does not need
     arguments   layer -> the module's other arguments;  reads  which of them `settings` looks at
     settings    module -> the layer's other fields
@@ -84,6 +87,7 @@ class Counterpart:
     needed: Options = field(default_factory=dict)
     arrays: Mapping[str, str] = field(default_factory=dict)
     transposed: tuple[str, ...] = ()
+    listed: Mapping[str, str] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     constants: Arrays = field(default_factory=dict)
     arguments: Callable[[Any], Options] = lambda layer: {}
@@ -94,6 +98,8 @@ class Counterpart:
         """The module that computes what this layer does."""
         options = {argument: getattr(layer, name) for name, argument in self.fields.items()}
         found = {theirs: getattr(layer, name) for name, theirs in self.arrays.items()}
+        for name, theirs in self.listed.items():
+            found |= {f"{theirs}_{i}": array for i, array in enumerate(getattr(layer, name) or ())}
         arrays = {name: self._turned(name, array) for name, array in found.items() if array is not None}
         return Module(self.module, options | self.needed | self.arguments(layer), arrays | self.constants)
 
@@ -105,11 +111,13 @@ class Counterpart:
         for name, theirs in self.arrays.items():
             if theirs not in module.arrays and theirs not in self.optional:
                 raise ConfigError(f"{module} has no {theirs}: {self.layer.__name__} always learns its {name}")
-        arrays = {
+        arrays: dict[str, Any] = {
             name: self._turned(theirs, module.arrays[theirs])
             for name, theirs in self.arrays.items()
             if theirs in module.arrays
         }
+        for name, theirs in self.listed.items():
+            arrays[name] = tuple(array for key, array in module.arrays.items() if key.startswith(f"{theirs}_"))
         settings = {name: module.options[argument] for name, argument in self.fields.items()}
         return self.layer(**settings, **self.settings(module), **arrays)
 
@@ -180,6 +188,18 @@ COUNTERPARTS = (
     Counterpart(Dropout, "Dropout", fields={"rate": "p"}),
     Counterpart(Flatten, "Flatten", needed={"start_dim": 1, "end_dim": -1}),
     Counterpart(Reshape, "Reshape", fields={"shape": "shape"}),
+    Counterpart(
+        ColumnEmbedding,
+        "ColumnEmbedding",
+        fields={"cardinalities": "cardinalities", "units": "units"},
+        listed={"tables": "table"},
+    ),
+    Counterpart(Mixture, "Mixture", fields={"link": "link"}, arrays={"shares": "shares"}),
+    Counterpart(Temperature, "Temperature", arrays={"T": "T"}),
+    Counterpart(Ascending, "Ascending"),
+    Counterpart(
+        CumulativeLogit, "CumulativeLogit", fields={"n_classes": "n_classes"}, arrays={"thresholds": "thresholds"}
+    ),
     Counterpart(Linear, "Identity"),
     Counterpart(Sigmoid, "Sigmoid"),
     Counterpart(Tanh, "Tanh"),
@@ -223,8 +243,7 @@ def module_of(layer: Any, path: str = "") -> Module:
     """
     place = f"{path} " if path else ""
     if type(layer) in CONTAINERS:
-        inside = join(path, "layers")
-        children = tuple(module_of(part, join(inside, i)) for i, part in enumerate(layer.layers))
+        children = tuple(module_of(part, join(path, inside)) for inside, part in _inside(layer))
         return Module(CONTAINERS[type(layer)], children=children)
     if not isinstance(layer, Layer):
         name = getattr(layer, "__name__", repr(layer))
@@ -237,11 +256,19 @@ def module_of(layer: Any, path: str = "") -> Module:
     return BY_LAYER[type(layer)].write(layer)
 
 
+def _inside(container: Any) -> list[tuple[str, Layer]]:
+    """The parts of a container with their paths; an Ensemble ends with what mixes its members."""
+    if isinstance(container, Ensemble):
+        return [*((f"members.{i}", part) for i, part in enumerate(container.members)), ("mix", container.mix)]
+    return [(f"layers.{i}", part) for i, part in enumerate(container.layers)]
+
+
 def layer_of(module: Module, path: str = "") -> Layer:
     """The filled layer that computes what a module does, children and all.   path  in the state_dict"""
     for container, name in CONTAINERS.items():
         if module.name == name:
-            return container(*(layer_of(child, join(path, i)) for i, child in enumerate(module.children)))
+            parts: list[Any] = [layer_of(child, join(path, i)) for i, child in enumerate(module.children)]
+            return Ensemble(*parts[:-1], mix=parts[-1]) if container is Ensemble else container(*parts)
     try:
         return BY_MODULE[module.name].read(module)
     except ConfigError as error:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -27,6 +30,92 @@ class Reshape(nn.Module):
         return f"shape={self.shape}"
 
 
+class Ensemble(nn.Sequential):
+    """y = mix([f_1(x), f_2(x), …]); the last of the modules is the one that mixes."""
+
+    def forward(self, x: Any) -> torch.Tensor:
+        *members, mix = self
+        return mix(torch.stack([member(x) for member in members], dim=1))
+
+
+class Mixture(nn.Module):
+    """The score whose prediction is Σ_k share_k link(s_k).   scores (batch, n, …) -> (batch, …)"""
+
+    def __init__(self, link: str = "identity"):
+        super().__init__()
+        self.link = link
+        self.register_buffer("shares", torch.empty(0))
+
+    def forward(self, scores: torch.Tensor) -> torch.Tensor:
+        shares = self.shares.reshape(-1, *(1,) * (scores.dim() - 2))
+        if self.link == "identity":
+            return (shares * scores).sum(1)
+        parts = shares.log()
+        if self.link == "sigmoid":
+            yes, no = (torch.logsumexp(parts + F.logsigmoid(sign * scores), 1) for sign in (1, -1))
+            return yes - no
+        return torch.logsumexp(parts + (scores.log_softmax(-1) if self.link == "softmax" else scores), 1)
+
+    def extra_repr(self) -> str:
+        return f"link={self.link!r}"
+
+
+class ColumnEmbedding(nn.Module):
+    """Numbers and categories as one array.   x a pair: numbers (batch, d), codes (batch, k) -> (batch, d + Σ units)"""
+
+    def __init__(self, cardinalities: tuple[int, ...], units: tuple[int, ...]):
+        super().__init__()
+        self.cardinalities, self.units = tuple(cardinalities), tuple(units)
+        for i, shape in enumerate(zip(self.cardinalities, self.units, strict=True)):
+            self.register_parameter(f"table_{i}", nn.Parameter(torch.empty(shape)))
+
+    def forward(self, x: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        numbers, codes = x
+        return torch.cat([numbers, *(table[codes[:, i].long()] for i, table in enumerate(self.parameters()))], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"cardinalities={self.cardinalities}, units={self.units}"
+
+
+class Temperature(nn.Module):
+    """y = x / T"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("T", torch.ones(()))
+
+    def forward(self, score: torch.Tensor) -> torch.Tensor:
+        return score / self.T
+
+
+class Ascending(nn.Module):
+    """y_0 = x_0, y_j = y_{j-1} + softplus(x_j)"""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x[..., :1], _softplus(x[..., 1:])], dim=-1).cumsum(-1)
+
+
+class CumulativeLogit(nn.Module):
+    """y_k = log P(k), P(class > k) = σ(x - θ_k), θ_k = θ_{k-1} + softplus(thresholds_k).   x (batch, 1)"""
+
+    def __init__(self, n_classes: int):
+        super().__init__()
+        self.n_classes = n_classes
+        self.thresholds = nn.Parameter(torch.empty(n_classes - 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        none = torch.zeros_like(x)
+        gaps = _softplus(self.thresholds[1:])
+        s = x - torch.cat([self.thresholds[:1], gaps]).cumsum(0)
+        above, below = torch.cat([none, F.logsigmoid(s)], -1), torch.cat([F.logsigmoid(-s), none], -1)
+        edge = torch.zeros_like(self.thresholds[:1])
+        between = [edge, (-torch.expm1(-gaps)).log(), edge] if len(gaps) else [edge, edge]
+        return above + below + torch.cat(between)
+
+    def extra_repr(self) -> str:
+        return f"n_classes={self.n_classes}"
+
+
 class Exp(nn.Module):
     """e^s: the link of counts."""
 
@@ -34,18 +123,41 @@ class Exp(nn.Module):
         return score.exp()
 
 
-class Affine(nn.Module):
-    """y = scale · s + mean: a standardised target in its own unit."""
+class Sorted(nn.Module):
+    """The scores of several quantiles in rising order."""
 
-    def __init__(self, scale: float, mean: float):
+    def forward(self, score: torch.Tensor) -> torch.Tensor:
+        return score.sort(dim=-1).values
+
+
+class Means(nn.Module):
+    """The first half of the scores, without those of the variances."""
+
+    def forward(self, score: torch.Tensor) -> torch.Tensor:
+        return score[..., : score.shape[-1] // 2]
+
+
+class Affine(nn.Module):
+    """y = scale · s + mean: standardised targets in their own units, in float64 as `predict` gives them."""
+
+    def __init__(self, scale: float | tuple[float, ...], mean: float | tuple[float, ...]):
         super().__init__()
         self.scale, self.mean = scale, mean
 
     def forward(self, score: torch.Tensor) -> torch.Tensor:
-        return self.scale * score + self.mean
+        wide = score.double()
+        return wide.new_tensor(self.scale) * wide + wide.new_tensor(self.mean)
 
     def extra_repr(self) -> str:
-        return f"scale={self.scale:g}, mean={self.mean:g}"
+        return f"scale={self.scale}, mean={self.mean}"
 
 
-__all__ = ["Affine", "Exp", "Reshape", "Residual"]
+def _softplus(x: torch.Tensor) -> torch.Tensor:
+    """log(1 + e^x) = max(x, 0) + log(1 + e^-|x|): torch's own is a straight line from 20 on."""
+    return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))
+
+
+__all__ = [
+    "Affine", "Ascending", "ColumnEmbedding", "CumulativeLogit", "Ensemble", "Exp", "Means", "Mixture", "Reshape",
+    "Residual", "Sorted", "Temperature",
+]  # fmt: skip

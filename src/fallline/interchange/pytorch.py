@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fallline.core.errors import ConfigError
-from fallline.data.target import NumberTarget
 from fallline.interchange.counterparts import BY_MODULE, CONTAINERS, Module, layer_of, module_of
 from fallline.losses.loss import Loss
+from fallline.losses.regression import GaussianNLL, Quantile
 from fallline.nn.layer import Layer, network_of
 from fallline.train.model import Model
 
@@ -28,14 +28,16 @@ def to_torch(model: Any, *, link: bool = False) -> Any:
 
         net = fl.to_torch(fit.model);  net(torch.from_numpy(X)) == fit.model.scores(X)
 
-    model   a filled layer, or what `fit` returns. Sequential becomes nn.Sequential, Dense nn.Linear (weight = Wᵀ),
-            BatchNorm nn.BatchNorm1d, and so on; momentum, eps and the running statistics mean the same in both.
+    model   a filled layer, what `fit` returns, or a fitted estimator. Sequential becomes nn.Sequential, Dense nn.Linear
+            (weight = Wᵀ), BatchNorm nn.BatchNorm1d, and so on; momentum, eps and the running statistics mean the same
+            in both. What torch.nn does not have (Ensemble, ColumnEmbedding …) is a module of `fallline.interchange`.
     link    True puts the link of the model's loss behind the network (sigmoid, softmax, exp) and a standardised target
             back into its unit, so that it gives what predict and predict_proba are made of. It is left out otherwise:
             torch's losses take scores too.
     The module reads what the network reads: rows (batch, n_in), as floats of the weights' dtype; of a model that was
-    trained on a table `model.inputs(table)`. A batch (b,) is a column only here: give torch (b, 1). nn.BatchNorm1d and
-    nn.PReLU have their features on axis 1, which is the last one of rows.
+    trained on a table what `model.inputs(table)` gives, which with embedded categories is a pair (numbers, codes). A
+    batch (b,) is a column only here: give torch (b, 1). nn.BatchNorm1d and nn.PReLU have their features on axis 1,
+    which is the last one of rows.
     raises  ConfigError for a layer that torch.nn does not have, by its path, and without PyTorch
     """
     described = _with_link(model) if link else module_of(_network(model))
@@ -83,19 +85,26 @@ def _own_modules() -> Any:
 
 def _with_link(model: Any) -> Module:
     """The network, its link, and the unit of the target."""
+    model = getattr(model, "model_", model)
     model = getattr(model, "model", model)
     if not isinstance(model, Model):
         raise ConfigError(f"link=True needs a trained model, given {type(model).__name__}: a network has no link")
-    if type(model.loss).predict is not Loss.predict:
-        name = type(model.loss).__name__
-        raise ConfigError(
-            f"{name} makes its predictions in a way of its own: leave link=True out, and use loss.predict"
-        )
-    parts = [module_of(model.network), LINK_MODULES[model.loss.link]]
-    target = model.target
-    if isinstance(target, NumberTarget) and (target.scale, target.mean) != (1.0, 0.0):
-        parts.append(Module("Affine", {"scale": target.scale, "mean": target.mean}))
+    parts = [module_of(model.network), _link(model.loss)]
+    if not model.classes and (np.any(np.not_equal(model.target.scale, 1.0)) or np.any(model.target.mean)):
+        parts.append(Module("Affine", {"scale": model.target.scale, "mean": model.target.mean}))
     return Module("Sequential", children=tuple(part for part in parts if part is not None))
+
+
+def _link(loss: Loss) -> Module | None:
+    """The module that makes predictions of scores; None where they are the scores."""
+    if type(loss).predict is Loss.predict:
+        return LINK_MODULES[loss.link]
+    if isinstance(loss, Quantile):
+        return Module("Sorted") if isinstance(loss.q, tuple) else None
+    if isinstance(loss, GaussianNLL):
+        return Module("Means") if loss.sigma is None else None
+    name = type(loss).__name__
+    raise ConfigError(f"{name} makes its predictions in a way of its own: leave link=True out, and use loss.predict")
 
 
 def _made(described: Module, torch: Any) -> Any:
@@ -136,7 +145,7 @@ def _known_name(module: Any, torch: Any) -> str | None:
 
 
 def _readable() -> str:
-    return ", ".join(name for name in BY_MODULE if name != "Reshape")
+    return ", ".join(name for name in BY_MODULE if name not in _own_modules().__all__)
 
 
 def _array(tensor: Any, name: str) -> np.ndarray:

@@ -212,8 +212,9 @@ def _tried_on(layer: Layer, x: Any) -> tuple[Any, Layer]:
 
 
 def network_of(model: Any) -> Any:
-    """The network of a fitted model (of a Fit too); anything else as it is."""
-    network = getattr(getattr(model, "model", model), "network", model)
+    """The network of a fitted model (of a Fit or a fitted estimator too); anything else as it is."""
+    found = getattr(model, "model_", model)
+    network = getattr(getattr(found, "model", found), "network", model)
     return network if isinstance(network, Layer) else model
 
 
