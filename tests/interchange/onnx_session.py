@@ -18,6 +18,13 @@ def session(made: Any) -> Any:
     return onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
+def number(cell: Any) -> float:
+    """A cell as a number; of a date the days since 1970-01-01."""
+    if isinstance(cell, str):
+        return float(np.datetime64(cell, "s").astype(int) / 86_400)
+    return float("nan") if cell is None else cell
+
+
 def fed(running: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
     """Each input in its dtype; cells of a table as a column, missing ones as "" and NaN."""
     found = {}
@@ -28,7 +35,7 @@ def fed(running: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
         elif port.type == "tensor(string)":
             found[port.name] = np.array([["" if cell is None else cell] for cell in cells], dtype=object)
         else:
-            found[port.name] = np.array([[np.nan if cell is None else cell] for cell in cells], dtype=DTYPES[port.type])
+            found[port.name] = np.array([[number(cell)] for cell in cells], dtype=DTYPES[port.type])
     return found
 
 

@@ -60,11 +60,11 @@ class Model:
     target   how targets are encoded: classes, labels, or mean and scale of numbers
     columns  how a table becomes arrays; None when the network was trained on arrays
     feature_names  the columns of the data frame that the network was trained on; empty for arrays
-    row      Spec of one row of the arrays that the network was trained on (a tree of Specs for several)
     notes    facts about the run, kept in the file (JSON)
     thresholds  one for each class, or label: answered is the class with the largest p_k / threshold_k, and every label
                 with p_k > threshold_k; empty: what the loss decides for
     intervals   what `predict_interval` needs; None where no rows were kept back for it
+    row         Spec of one row of the arrays that the network was trained on (a tree of Specs for several)
     """
 
     network: Layer
@@ -73,10 +73,10 @@ class Model:
     columns: Columns | None = None
     engine: str = "auto"
     feature_names: tuple[str, ...] = ()
-    row: Any = None
     notes: dict[str, Any] = field(default_factory=dict)
     thresholds: tuple[float, ...] = ()
     intervals: Intervals | None = None
+    row: Any = None
 
     @property
     def classes(self) -> tuple[Any, ...]:
