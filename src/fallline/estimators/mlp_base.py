@@ -141,7 +141,8 @@ class MLP(BaseEstimator):
         spec = Spec((2, len(self.coefs_[0])), dtype if dtype.kind == "f" else np.dtype("float64"))
         network = settings.recipe_of(self, n_scores).build(spec, np.random.default_rng(0))
         names = tuple(getattr(self, "feature_names_in_", ()))
-        self.model_ = Model(self._with_arrays(network), self._loss, self._target(), feature_names=names)
+        row = spec.with_shape(spec.shape[1:])
+        self.model_ = Model(self._with_arrays(network), self._loss, self._target(), feature_names=names, row=row)
 
     def _with_arrays(self, network: Layer) -> Layer:
         """The network with the arrays that stand in coefs_ and intercepts_ now."""
