@@ -34,6 +34,13 @@ def test_every_op_is_nodes_or_named_with_the_reason():
     assert not set(LOWERINGS) & set(NOT_NODES)
 
 
+def test_an_op_without_nodes_is_named_with_its_layer(monkeypatch):
+    monkeypatch.delitem(LOWERINGS, "tanh")
+    network = fl.Sequential(fl.Dense(1), fl.Tanh()).build(np.zeros((1, 2)), 0)
+    with pytest.raises(ConfigError, match=r"^layer layers\.1: the op tanh has no nodes in ONNX: say in "):
+        fl.to_onnx(network, example=np.zeros((1, 2)))
+
+
 @pytest.mark.parametrize("name", sorted(LOWERINGS))
 def test_an_op_does_what_the_interpreter_does(name):
     op, graph, ports, given, wanted = OPS[name], Graph(), [], {}, []

@@ -1,1 +1,1 @@
-"""Networks to and from other libraries: PyTorch."""
+"""Networks to and from other libraries: PyTorch; to ONNX."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fallline.core.errors import ConfigError
 from fallline.interchange.onnx_graph import COMPUTED_AS, Graph, Operand
 from fallline.passes.rows import Call, RowProgram, Size
 
@@ -284,10 +285,19 @@ def add_program(g: Graph, program: RowProgram, inputs: Sequence[str]) -> dict[st
         elif call.op == "constant":
             name = g.array(call.attrs["value"])
         else:
-            name = LOWERINGS[call.op](g, call, *(operands[a] for a in call.args))
+            name = _nodes_of(call)(g, call, *(operands[a] for a in call.args))
         operands.append(Operand(name, call.shape, call.dtype))
     g.scope = ""
     return {name: operands[at].name for name, at in program.outputs.items()}
+
+
+def _nodes_of(call: Call) -> Lowering:
+    if call.op not in LOWERINGS:
+        place = f"layer {call.scope}: " if call.scope else ""
+        raise ConfigError(
+            f"{place}the op {call.op} has no nodes in ONNX: say in interchange/onnx_ops.py what it is there"
+        )
+    return LOWERINGS[call.op]
 
 
 __all__ = ["LOWERINGS", "NOT_NODES", "add_program"]
