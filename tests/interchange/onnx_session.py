@@ -15,7 +15,14 @@ DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64
 def session(made: Any) -> Any:
     """What ONNX Runtime makes of a model that the checker of onnx has found in order."""
     onnx.checker.check_model(made, full_check=True)
-    return onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    return running(made.SerializeToString())
+
+
+def running(source: Any) -> Any:
+    """A session on one thread of the bytes, or the file, of a model."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def number(cell: Any) -> float:

@@ -117,7 +117,7 @@ def test_several_arrays_and_further_axes(tmp_path):
 
 def test_what_fit_returns_knows_the_shape_of_a_row(rng, tmp_path):
     x = rng.normal(size=(50, 3))
-    fit = fl.fit(fl.mlp(hidden=(4,)), (x, x[:, 0] > 0), epochs=2)
+    fit = fl.fit(fl.mlp(hidden=(4,)), (x, x[:, 0] > 0), epochs=2, engine="numpy")
     assert fit.model.row == fl.spec(3)
     assert_alike(fit.model, read(fit.model, tmp_path), x, {"X": x})
 
