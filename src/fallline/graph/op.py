@@ -118,16 +118,18 @@ def _common(dtypes: set[np.dtype], name: str) -> np.dtype:
 
 
 def _are_alike(args: tuple[Any, ...], takes: str) -> bool:
-    """Whether these are Values of one spec, of a kind that is taken: nothing is to be converted then."""
-    spec = None
-    for arg in args:
-        if not isinstance(arg, Value):
-            return False
-        if spec is None:
-            spec = arg.spec
-        elif arg.spec is not spec and arg.spec != spec:
-            return False
-    return spec is not None and spec.dtype.kind in takes
+    """Whether these are Values, or arrays, of one shape and dtype and a kind that is taken: nothing is converted."""
+    first = args[0] if args else None
+    if isinstance(first, Value):
+        spec = first.spec
+        for arg in args:
+            if not isinstance(arg, Value) or (arg.spec is not spec and arg.spec != spec):
+                return False
+        return spec.dtype.kind in takes
+    if not isinstance(first, np.ndarray) or first.dtype.kind not in takes:
+        return False
+    shape, dtype = first.shape, first.dtype
+    return all(isinstance(a, np.ndarray) and a.shape == shape and a.dtype == dtype for a in args)
 
 
 def _aligned(args: tuple[Any, ...], takes: str, name: str) -> Sequence[Any]:

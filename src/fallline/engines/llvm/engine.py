@@ -331,7 +331,7 @@ class NativeLoop:
         if latest is not None:
             latest.block()
         self._latest = lambda: None
-        if isinstance(carry, Carried) and carry.loop.specs == self.specs:
+        if isinstance(carry, Carried) and carry.loop.layout == self.layout:
             self.bound.state[: self.carry_bytes] = carry.block()
             return
         for target, array in zip(self.arrays_in(self.bound.state), carry, strict=True):
@@ -341,6 +341,11 @@ class NativeLoop:
     def specs(self) -> list[Spec]:
         """Of the carried arrays."""
         return self.input_specs[: self.carry]
+
+    @cached_property
+    def layout(self) -> str:
+        """The same as text, which is compared in no time: loops of other batch sizes take turns."""
+        return " ".join(map(str, self.specs))
 
     @cached_property
     def carry_bytes(self) -> int:
