@@ -8,14 +8,20 @@ import pickle
 import signal
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import sklearn
 import sklearn.neural_network as sk
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
 
 import fallline as fl
 from fallline.engines.engine import COMPILED
@@ -120,10 +126,20 @@ def test_lbfgs_finds_the_minimum_that_scikit_learns_finds():
 
 
 def test_float32_steps_keep_the_dtype_of_the_rows():
-    for dtype in (np.float32, np.float64):
-        mine = fl.MLPRegressor(**SMALL).fit(X.astype(dtype), NUMBERS)
+    theirs = sk.MLPRegressor(**SMALL).fit(X, NUMBERS).predict(X)
+    for dtype, precision, kind in (("float32", None, "f32"), ("float64", "float32", "f32"), ("float64", None, "run")):
+        mine = fl.MLPRegressor(**SMALL, precision=precision).fit(X.astype(dtype), NUMBERS)
         assert {a.dtype for a in (*mine.coefs_, *mine.intercepts_, mine.predict(X.astype(dtype)))} == {np.dtype(dtype)}
-    assert_close(mine.predict(X), sk.MLPRegressor(**SMALL).fit(X, NUMBERS).predict(X), "f32")
+        assert_close(mine.predict(X.astype(dtype)), theirs, kind)
+
+
+def test_steps_are_in_float32_where_that_pays(monkeypatch):
+    small = fl.MLPRegressor(**SMALL).fit(X, NUMBERS)
+    monkeypatch.setattr("fallline.estimators.mlp_settings.FREE", 90 * (4 * 6 + 6) - 1)
+    large = fl.MLPRegressor(**SMALL).fit(X, NUMBERS)
+    assert np.any(large.coefs_[0] != small.coefs_[0])
+    np.testing.assert_array_equal(large.coefs_[0], large.coefs_[0].astype(np.float32))
+    assert_close(large.predict(X), small.predict(X), "f32")
 
 
 def test_a_weight_of_two_is_the_row_twice_and_zero_is_the_row_absent():
@@ -342,7 +358,7 @@ def test_rows_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"`y` has classes not in `self.classes_`: 9 in row 1"):
         fl.MLPClassifier(**SMALL).fit(X, Y).partial_fit(X[:2], [0, 9])
     with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
-        fl.MLPRegressor(**SMALL).fit(X * 1e30, NUMBERS)
+        fl.MLPRegressor(**SMALL).fit(X * 1e300, NUMBERS)
     with pytest.raises(ValueError, match="classes must be passed on the first call"):
         fl.MLPClassifier().partial_fit(X, Y)
 
@@ -361,3 +377,17 @@ def test_many_labels_are_scored_whole():
     params = SMALL | {"early_stopping": True, "validation_fraction": 0.3, "max_iter": 4}
     theirs = sk.MLPClassifier(**params).fit(rows, labels)
     check_equal(ours(theirs, params).fit(rows, labels), theirs, rows=rows)
+
+
+def test_it_takes_part_in_scikit_learn(tmp_path):
+    model = fl.MLPClassifier(**SMALL).fit(X, Y)
+    joblib.dump(model, tmp_path / "m.joblib")
+    np.testing.assert_array_equal(joblib.load(tmp_path / "m.joblib").predict_proba(X), model.predict_proba(X))
+    assert "MLPClassifier" in model._repr_html_()
+    assert clone(model).get_params() == model.get_params()
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = make_pipeline(MinMaxScaler(), fl.MLPClassifier(**SMALL).set_fit_request(sample_weight=True))
+        with_weights = routed.fit(X, Y, sample_weight=W).predict_proba(X)
+    assert np.any(with_weights != make_pipeline(MinMaxScaler(), fl.MLPClassifier(**SMALL)).fit(X, Y).predict_proba(X))
+    calibrated = CalibratedClassifierCV(fl.MLPClassifier(**SMALL), cv=2).fit(X, Y)
+    assert calibrated.predict_proba(X).shape == (90, 3)

@@ -29,8 +29,8 @@ class MLPClassifier(ClassifierMixin, MLP):
     """scikit-learn's MLPClassifier: the same parameters, defaults, attributes and results, in a fraction of the time.
 
     With the same random_state training starts from the same weights and takes the rows in the same order, so it ends
-    where scikit-learn's ends, up to rounding: steps are in float32, whatever X is in (precision="float64" for float64;
-    "lbfgs" takes float64 by itself). What scikit-learn does not have:
+    where scikit-learn's ends, up to rounding: steps are in float32 where that pays, beyond a million products an epoch,
+    whatever X is in (precision="float64" for float64; "lbfgs" takes it by itself). What scikit-learn does not have:
 
     activation   any of ours by name ("gelu", "leaky_relu(0.1)") or as a layer, and a list of them, one a hidden layer
     solver       any optimizer or solver of ours, by name (at learning_rate_init) or as a record with its own rate

@@ -39,6 +39,7 @@ class MLP(BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = settings.CONSTRAINTS
     model_: Model
+    _step_dtype: np.dtype
     _kind: str  # of the targets: "binary", "multiclass", "multilabel" or "numbers"
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLP:
@@ -51,6 +52,7 @@ class MLP(BaseEstimator):
         X, y, w = self._checked(X, y, sample_weight, first, anew=not self.warm_start)
         self._random_state = check_random_state(self.random_state)
         self._start(X, y, first)
+        self._step_dtype = settings.dtype_of(self, X)
         train, judged = self._parts(self._examples(X, y, w))
         train_on(self, train, judged)
         return self
@@ -71,6 +73,8 @@ class MLP(BaseEstimator):
             raise ValueError("partial_fit does not support early_stopping=True")
         self._random_state = check_random_state(self.random_state)
         self._start(X, y, first)
+        if first or self.precision is not None or not hasattr(self, "_step_dtype"):
+            self._step_dtype = settings.dtype_of(self, X)
         go_on(self, self._examples(X, y, w))
 
     def _check_settings(self) -> None:
@@ -173,7 +177,7 @@ class MLP(BaseEstimator):
 
     def _examples(self, X: Any, y: np.ndarray, w: np.ndarray) -> Examples:
         """The rows in the dtype of training; those of weight 0 are left out."""
-        dtype = settings.dtype_of(self)
+        dtype = self._step_dtype
         present = np.flatnonzero(w)
         if len(present) < len(w):
             X, y, w = X[present], y[present], w[present]

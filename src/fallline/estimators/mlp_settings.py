@@ -28,6 +28,7 @@ from fallline.optim.solver import as_minimizer
 from fallline.train.fit import engine_for
 
 AUTO_BATCH = 200  # rows, as in scikit-learn
+FREE = 1 << 20  # products an epoch, in each direction: up to here steps in float64 take hardly longer than in float32
 SOLVERS = ("lbfgs", "sgd", "adam")
 RATES = ("constant", "invscaling", "adaptive")
 LOSSES = {"squared_error": "SquaredError", "poisson": "Poisson", "log_loss": "BinaryCrossEntropy"}
@@ -199,10 +200,13 @@ def engine_of(owner: Any) -> Engine:
     return engine_for(get_engine(owner.engine), None if threads is None else int(threads), owner.precision)
 
 
-def dtype_of(owner: Any) -> np.dtype:
-    """In which the weights are trained: float32, or with a solver and where it is asked for float64."""
-    exact = owner.precision is None and not is_stochastic(owner)
-    return np.dtype("float64" if exact or owner.precision == "float64" else "float32")
+def dtype_of(owner: Any, X: Any) -> np.dtype:
+    """In which the weights are trained, where it is not said: float64 with a solver, and where it costs nothing."""
+    if owner.precision is not None:
+        return np.dtype("float64" if owner.precision == "float64" else "float32")
+    work = X.shape[0] * sum(W.size for W in owner.coefs_)
+    small = X.dtype == np.float64 and work <= FREE
+    return np.dtype("float64" if small or not is_stochastic(owner) else "float32")
 
 
 def pace_of(owner: Any, factor: float) -> Any:
