@@ -33,8 +33,9 @@ def sizes(n, batch, *layers, **more):
     "n, batch, expected",
     [
         (400, 200, [200]),  # the chosen size is kept,
+        (2000 - 60, 200, [200]),  # a last batch becomes a whole one where little is added,
         (430, 200, [200, 32]),  # what is left is filled up, but never beyond a whole batch
-        (390, 200, [200, 192]),
+        (370, 200, [200, 192]),
         (399, 200, [200, 200]),
         (5, 200, [SMALLEST]),
         (50, 200, [64]),
@@ -52,7 +53,7 @@ def test_nothing_is_filled_up_where_rows_know_of_each_other_or_the_batch_size_co
     assert sizes(5, 200, own_means=False) == [5]
 
 
-@pytest.mark.parametrize("n, batch", [(5, 200), (43, 16)])
+@pytest.mark.parametrize("n, batch", [(5, 200), (43, 16), (79, 16)])
 def test_a_filled_batch_moves_the_weights_as_the_rows_alone(n, batch):
     found = []
     for fills in (True, False):

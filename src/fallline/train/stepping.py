@@ -35,6 +35,7 @@ SMALLEST = (
     8  # rows of a batch that is filled up: to a power of two, or to a multiple of GRAIN, and not beyond MOST_FILLED
 )
 GRAIN, MOST_FILLED = 32, 4096
+SHARE = 16  # a last batch is filled up to a whole one where that adds no more than this part of the rows
 LOOKED_AT = 100  # steps whose rates tell whether they follow the length of a run
 KEYS = 4096  # steps whose numbers and random keys are computed together
 
@@ -134,6 +135,8 @@ class Stepping:
         chosen = len(self.train) > self.batch_size == rows  # the size of most batches, and not that of the table
         if not self._fills or rows > MOST_FILLED or chosen:
             return rows
+        if self.batch_size - rows <= len(self.train) // SHARE and rows < self.batch_size:
+            return self.batch_size  # then one call has all batches
         most = self._filled_size(self.batch_size) if rows < self.batch_size else MOST_FILLED
         return min(most, max(SMALLEST, 1 << (rows - 1).bit_length()) if rows < 2 * GRAIN else -(-rows // GRAIN) * GRAIN)
 
@@ -169,8 +172,9 @@ class Stepping:
         replay.note(indices, scanned)
         result = self._call(place.carry, indices, scanned)
         watched, losses, norm = result.records
-        rows = int((indices[0] < len(self.train)).sum())
+        rows = np.full(len(losses), indices.shape[1])
         if self.own_means:
+            rows = (indices[: len(losses)] < len(self.train)).sum(axis=1)
             losses = losses * rows
         if not math.isfinite(watched[-1]):
             failed = result.steps - 1
@@ -183,7 +187,7 @@ class Stepping:
         place.norms.append(norm)
         place.done += result.steps
         self.steps_done += result.steps
-        return float(losses[-1]) / rows
+        return float(losses[-1]) / int(rows[-1])
 
     def round(self) -> Round:
         """The weights now, and what the steps of this epoch found, also of one that is not over."""
@@ -254,6 +258,9 @@ class Stepping:
     def _calls(self, epoch: int, done: int = 0) -> Iterator[np.ndarray]:
         """The batches after `done` steps, in groups of equal size, one engine call each: (steps, batch) row numbers."""
         order = self._order(epoch)
+        left = len(order) % self.batch_size
+        if left and self._filled_size(left) == self.batch_size:
+            order = np.append(order, np.full(self.batch_size - left, len(order)))
         whole = len(order) // self.batch_size
         full = order[: whole * self.batch_size].reshape(whole, self.batch_size)
         at = done
