@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
 from fallline.explain.figures.figure import look
 
+_LAID_OUT: WeakSet[Any] = WeakSet()  # figures, which nobody changes after that: it takes most of the time
+
 
 def texts_of(figure: Any) -> list[Any]:
     """Every text that is drawn: words, titles, names of axes, ticks inside the limits, legends."""
-    with look():
-        figure.draw_without_rendering()
+    if figure not in _LAID_OUT:
+        with look():
+            figure.draw_without_rendering()
+        _LAID_OUT.add(figure)
     found = []
     for axes in figure.axes:
         if not axes.get_visible():
