@@ -205,6 +205,19 @@ def test_sparse_rows_are_the_dense_ones():
         np.testing.assert_array_equal(sparse.predict_proba(rows), dense.predict_proba(thin))
 
 
+@pytest.mark.parametrize("given", [{}, {"early_stopping": True}, {"batch_norm": True}])
+def test_large_sparse_rows_become_dense_batch_by_batch(monkeypatch, given):
+    thin = sp.csr_array(np.where(X > 0, X, 0.0))
+    at_once = fl.MLPClassifier(**SMALL | given).fit(thin, Y, W)
+    monkeypatch.setattr("fallline.estimators.mlp_base.LARGE", 100)
+    monkeypatch.setattr("fallline.train.feeding.DENSE_AT_ONCE", 40 * 4 * 8)
+    by_batches = fl.MLPClassifier(**SMALL | given).fit(thin, Y, W)
+    np.testing.assert_array_equal(by_batches.coefs_[0], at_once.coefs_[0])
+    for model in (by_batches, at_once):
+        model.set_params(early_stopping=False).partial_fit(thin[:40], Y[:40])
+    np.testing.assert_array_equal(by_batches.predict_proba(thin), at_once.predict_proba(thin))
+
+
 def test_going_on_compiles_nothing():
     model = fl.MLPClassifier(random_state=0, hidden_layer_sizes=(5,))
     model.partial_fit(X[:16], Y[:16], classes=[0, 1, 2])
@@ -299,6 +312,15 @@ def test_rows_that_judge_by_any_metric():
     assert_close(low.validation_scores_, low.validation_losses_, "f32")
     judged = fl.MLPClassifier(**SMALL | {"validation_data": held}).fit(X[:60], TWO[:60])
     assert judged.n_iter_ == 7  # without early_stopping they only tell, and choose the epoch
+
+
+def test_rows_that_judge_may_come_and_go():
+    model = fl.MLPClassifier(**SMALL, warm_start=True).fit(X, Y)
+    model.set_params(early_stopping=True).fit(X, Y)
+    assert len(model.validation_scores_) == 7
+    model.set_params(early_stopping=False).fit(X, Y)
+    assert len(model.loss_curve_) == 21
+    assert model.best_loss_ == min(model.loss_curve_)
 
 
 def test_callbacks_see_every_epoch_and_may_stop():

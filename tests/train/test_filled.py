@@ -9,8 +9,9 @@ import fallline as fl
 from fallline.data.target import NumberTarget
 from fallline.engines.engine import get_engine
 from fallline.train.examples import Examples
+from fallline.train.feeding import GRAIN, MOST_FILLED, SMALLEST, Feed
 from fallline.train.fit import fill_model
-from fallline.train.stepping import GRAIN, MOST_FILLED, SMALLEST, Stepping
+from fallline.train.stepping import Stepping
 from tests.tolerance import assert_close
 
 RNG = np.random.default_rng(0)
@@ -59,8 +60,7 @@ def test_a_filled_batch_moves_the_weights_as_the_rows_alone(n, batch):
     for fills in (True, False):
         RNG.bit_generator.state = np.random.default_rng(1).bit_generator.state
         made = stepping(n, batch)
-        made._fills = fills
-        made._look_at(made.train)
+        made._feed = Feed(made.train, batch, fills)
         *_, last = made.rounds()
         found.append((last.weights, last.facts["train_loss"]))
     (filled, loss), (alone, expected) = found

@@ -25,12 +25,14 @@ from fallline.estimators.mlp_training import glorot_starts
 from fallline.nn.dense import Dense
 from fallline.nn.layer import Layer
 from fallline.train.examples import Examples, row_weights
+from fallline.train.feeding import SparseRows
 from fallline.train.judging import CHUNK
 from fallline.train.metrics import METRICS
 from fallline.train.model import Model, score_rows
 
 FLOATS = (np.float64, np.float32)
 OUTPUTS = {"sigmoid": "logistic", "softmax": "softmax", "exp": "exp", "identity": "identity"}  # scikit-learn's names
+LARGE = 1 << 28  # bytes that sparse rows may take as a dense array
 TOO_FEW = "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
 
 
@@ -182,9 +184,17 @@ class MLP(BaseEstimator):
         if len(present) < len(w):
             X, y, w = X[present], y[present], w[present]
         with np.errstate(over="ignore"):  # infinite values end training with a reason
-            x = np.ascontiguousarray(X.toarray() if hasattr(X, "toarray") else X, dtype=dtype)
+            x = self._step_rows(X, dtype)
         targets = np.ascontiguousarray(y, dtype=np.int32 if self._loss.target_dtype == "int32" else dtype)
         return Examples(x, targets, np.ascontiguousarray(w, dtype=dtype))
+
+    def _step_rows(self, X: Any, dtype: np.dtype) -> Any:
+        """The rows for the steps; large sparse ones become dense only batch by batch."""
+        if not hasattr(X, "toarray"):
+            return np.ascontiguousarray(X, dtype=dtype)
+        if settings.is_stochastic(self) and X.shape[0] * X.shape[1] * dtype.itemsize > LARGE:
+            return SparseRows(X, dtype)
+        return np.ascontiguousarray(X.toarray(), dtype=dtype)
 
     def _parts(self, rows: Examples) -> tuple[Examples, Examples | None]:
         """The rows to train on, and those that judge: of validation_data, or a share of the rows for early_stopping."""
@@ -202,6 +212,8 @@ class MLP(BaseEstimator):
         )  # fmt: skip
         if len(judged) < 2:
             raise DataError(TOO_FEW)
+        if isinstance(rows.x, SparseRows):
+            return Examples(rows.x.part(train), rows.y[train], rows.w[train]), rows.take(judged)
         return rows.take(train), rows.take(judged)
 
     def _strata(self, y: np.ndarray) -> np.ndarray | None:

@@ -106,13 +106,17 @@ class Convergence:
 
     def _note_loss(self) -> None:
         owner = self.owner
-        gained = not owner.loss_ > owner.best_loss_ - owner.tol
+        best = np.inf if owner.best_loss_ is None else owner.best_loss_
+        gained = not owner.loss_ > best - owner.tol
         owner._no_improvement_count = 0 if gained else owner._no_improvement_count + 1
-        owner.best_loss_ = min(owner.best_loss_, owner.loss_)
+        owner.best_loss_ = min(best, owner.loss_)
 
     def note_score(self, score: float, loss: float) -> None:
         """The score of the validation rows after an epoch, and their loss."""
         owner, sign = self.owner, 1.0 if self.best is None or self.best.higher else -1.0
+        if owner.validation_scores_ is None:  # an earlier fit had no rows that judge
+            owner.validation_scores_, owner.validation_losses_ = [], []
+            owner.best_validation_score_ = -sign * np.inf
         owner.validation_scores_.append(score)
         owner.validation_losses_.append(self.factor * loss + self.offset)
         self._say("Validation score: %f", score)

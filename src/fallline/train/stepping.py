@@ -21,6 +21,7 @@ from fallline.ops.random import new_key, step_keys
 from fallline.optim.optimizer import Optimizer
 from fallline.train.events import BatchProgress
 from fallline.train.examples import Examples
+from fallline.train.feeding import Feed
 from fallline.train.judging import Judging, never
 from fallline.train.model import Model
 from fallline.train.nonfinite import first_nonfinite
@@ -31,11 +32,6 @@ SECONDS_PER_CALL = 0.1  # what an engine call is to last: it returns for progres
 LARGEST_CALL = 100_000  # steps
 GROWTH = 8  # times as many steps as in the call before, at most: the first steps tell little of the speed
 Order = Callable[[int], np.ndarray]  # epoch -> the rows in their order
-SMALLEST = (
-    8  # rows of a batch that is filled up: to a power of two, or to a multiple of GRAIN, and not beyond MOST_FILLED
-)
-GRAIN, MOST_FILLED = 32, 4096
-SHARE = 16  # a last batch is filled up to a whole one where that adds no more than this part of the rows
 LOOKED_AT = 100  # steps whose rates tell whether they follow the length of a run
 KEYS = 4096  # steps whose numbers and random keys are computed together
 
@@ -117,33 +113,11 @@ class Stepping:
         self._steps = 1  # of the next engine call, at most
         self._loops: dict[int, Loop] = {}  # by batch size
         self._numbered: tuple[int, np.ndarray, np.ndarray] = 0, np.zeros(0), np.zeros(0)
-        # What a row gives depends on the others only behind the statistics of a batch, which are buffers.
-        self._fills = self.own_means and not self.step.buffers
-        self._look_at(self.train)
+        self._feed, self._weight = self._feed_of(self.train), self._weight_of(self.train.w)
 
-    def _look_at(self, train: Examples) -> None:
-        """The rows of the next epochs, and behind them the one of weight 0."""
-        self.train, self._weight = train, self._weight_of(train.w)
-        self._data = train.arrays
-        sizes = {self.batch_size, len(train) % self.batch_size} - {0}
-        if any(self._filled_size(size) != size for size in sizes):
-            *parts, w = train.arrays
-            self._data = [np.concatenate([part, part[:1]]) for part in parts] + [np.append(w, w.dtype.type(0))]
-
-    def _filled_size(self, rows: int) -> int:
-        """How many rows a batch has when it is filled up."""
-        chosen = len(self.train) > self.batch_size == rows  # the size of most batches, and not that of the table
-        if not self._fills or rows > MOST_FILLED or chosen:
-            return rows
-        if self.batch_size - rows <= len(self.train) // SHARE and rows < self.batch_size:
-            return self.batch_size  # then one call has all batches
-        most = self._filled_size(self.batch_size) if rows < self.batch_size else MOST_FILLED
-        return min(most, max(SMALLEST, 1 << (rows - 1).bit_length()) if rows < 2 * GRAIN else -(-rows // GRAIN) * GRAIN)
-
-    def _filled(self, indices: np.ndarray) -> np.ndarray:
-        """The batches, each filled up."""
-        short = self._filled_size(indices.shape[1]) - indices.shape[1]
-        return np.pad(indices, ((0, 0), (0, short)), constant_values=len(self.train)) if short else indices
+    def _feed_of(self, train: Examples) -> Feed:
+        """The rows for the engine. Behind the statistics of a batch, which are buffers, no batch is filled up."""
+        return Feed(train, self.batch_size, fills=self.own_means and not self.step.buffers)
 
     def rounds(self) -> Iterator[BatchProgress | Round]:
         """Epoch 0 and then every epoch, with the progress inside it; what was taken up goes on with its own epoch."""
@@ -174,7 +148,7 @@ class Stepping:
         watched, losses, norm = result.records
         rows = np.full(len(losses), indices.shape[1])
         if self.own_means:
-            rows = (indices[: len(losses)] < len(self.train)).sum(axis=1)
+            rows = self._feed.counts(indices[: len(losses)])
             losses = losses * rows
         if not math.isfinite(watched[-1]):
             failed = result.steps - 1
@@ -235,7 +209,7 @@ class Stepping:
         Only where every batch is a mean of its own, as no program then knows the batch size.
         """
         self.batch_size, self.shuffle = min(batch_size, len(train)), shuffle
-        self._look_at(train)
+        self.train, self._feed, self._weight = train, self._feed_of(train), self._weight_of(train.w)
         self.batches = -(-len(train) // self.batch_size)
         self.epochs = self.place.epoch + 1
         self.place = Place([*leaves, *self.place.carry[len(leaves) :]], self.place.epoch + 1)
@@ -257,20 +231,17 @@ class Stepping:
 
     def _calls(self, epoch: int, done: int = 0) -> Iterator[np.ndarray]:
         """The batches after `done` steps, in groups of equal size, one engine call each: (steps, batch) row numbers."""
-        order = self._order(epoch)
-        left = len(order) % self.batch_size
-        if left and self._filled_size(left) == self.batch_size:
-            order = np.append(order, np.full(self.batch_size - left, len(order)))
+        order = self._feed.whole(self._order(epoch))
         whole = len(order) // self.batch_size
         full = order[: whole * self.batch_size].reshape(whole, self.batch_size)
         at = done
         while at < whole:
-            most = max(1, self.most_steps - self.steps_done)
+            most = min(max(1, self.most_steps - self.steps_done), self._feed.most_steps or LARGEST_CALL)
             group = full[at : at + min(self._steps, most)]
             at += len(group)
-            yield self._filled(group)
+            yield self._feed.filled(group)
         if at < self.batches:
-            yield self._filled(order[None, whole * self.batch_size :])
+            yield self._feed.filled(order[None, whole * self.batch_size :])
 
     def train_on(self, indices: np.ndarray, carry: Sequence[Any]) -> LoopResult:
         """The next steps in one engine call."""
@@ -282,9 +253,9 @@ class Stepping:
         if rows not in self._loops:
             self._loops[rows] = self.step.loop(self.state, *self._batch_specs(rows))
         start = time.perf_counter()
-        result = self._loops[rows](carry, scanned, self._data, indices)
+        result = self._loops[rows](carry, scanned, *self._feed.given(indices))
         seconds = time.perf_counter() - start
-        if rows == self._filled_size(self.batch_size):
+        if rows == self._feed.size(self.batch_size):
             fitting = min(LARGEST_CALL, result.steps * SECONDS_PER_CALL / max(seconds, 1e-9))
             self._steps = max(1, int(min(fitting, max(self._steps, GROWTH * steps))))
         return result
