@@ -355,12 +355,14 @@ def test_an_interrupt_keeps_what_there_is():
         ({"alpha": -1}, "The 'alpha' parameter of MLPClassifier must be a float in the range"),
         ({"solver": "adamm"}, r"The 'solver' parameter .* no optimizer is called 'adamm': did you mean 'Adam'"),
         ({"activation": "relux"}, "The 'activation' parameter .* did you mean 'ReLU'"),
-        ({"activation": ["relu", "tanh"]}, "there are 1 hidden layers: give one for all of them, or 1"),
+        ({"activation": ["relu", "tanh"]}, "give one for all hidden layers, or one for each of the 1"),
         ({"learning_rate": "cosin"}, "scikit-learn's names are constant, invscaling, adaptive"),
         ({"hidden_layer_sizes": (4, 0)}, r"hidden_layer_sizes must be > 0, got \[4, 0\]"),
         ({"loss": "mse"}, "is one of regression"),
         ({"validation_metric": "acc2", "early_stopping": True}, "no metric is called 'acc2'"),
         ({"validation_data": (1, 2, 3)}, r"validation_data must be a pair \(X, y\), given 3 parts"),
+        ({"optimizer": "snapshots(adam(0.01))"}, "it makes several networks of one: take fl.Classifier"),
+        ({"n_jobs": 0}, "give a number of threads, -1 for all cores, or None"),
         ({"precision": "float16"}, "The 'precision' parameter"),
     ],
 )
@@ -383,6 +385,24 @@ def test_rows_that_do_not_fit_are_refused():
         fl.MLPRegressor(**SMALL).fit(X * 1e300, NUMBERS)
     with pytest.raises(ValueError, match="classes must be passed on the first call"):
         fl.MLPClassifier().partial_fit(X, Y)
+
+
+def test_a_call_that_fails_or_is_interrupted_harms_no_later_one():
+    model = fl.MLPRegressor(hidden_layer_sizes=(4,), random_state=0)
+    alone = fl.MLPRegressor(hidden_layer_sizes=(4,), random_state=0)
+    for each in (model, alone):
+        each.partial_fit(X, NUMBERS)
+    with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+        model.partial_fit(X * 1e300, NUMBERS)
+    for each in (model, alone):
+        each.partial_fit(X, NUMBERS)
+    np.testing.assert_array_equal(model.predict(X), alone.predict(X))
+    model.set_params(callbacks=lambda event: os.kill(os.getpid(), signal.SIGINT) if hasattr(event, "row") else None)
+    vars(model).pop("_going")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="Training interrupted by user"):
+            model.partial_fit(X, NUMBERS)
+    assert np.any(model.predict(X) != alone.predict(X))
 
 
 def test_a_search_of_scikit_learn_takes_it(tmp_path):

@@ -60,6 +60,8 @@ def checked_pair(
     X, y = _validated(estimator, (X, y), reset, sparse, dtype, finite, nd, told)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
+    if is_classifier(estimator) and y.dtype.kind == "O":
+        _check_cells(y)
     if is_classifier(estimator) and not any_labels:
         _check_labels(estimator, y)
     return X, y
@@ -100,15 +102,15 @@ def _validated(
     try:
         found = validate_data(estimator, *given, reset=reset, **settings, **told)
     except TypeError as error:
-        raise TypeError(_reworded(str(error), estimator, given[0])) from None
+        raise TypeError(_reworded(str(error), estimator, *given)) from None
     except ValueError as error:
-        raise DataError(_reworded(str(error), estimator, given[0])) from None
+        raise DataError(_reworded(str(error), estimator, *given)) from None
     if finite:
         _check_finite(found[0] if told else found, estimator, column_names(given[0]))
     return found
 
 
-def _reworded(message: str, estimator: BaseEstimator, X: Any) -> str:
+def _reworded(message: str, estimator: BaseEstimator, X: Any, y: Any = None) -> str:
     """scikit-learn's message with the place and the cure; those about feature names keep their list."""
     name = type(estimator).__name__
     if message.startswith(("could not convert string to float", "dtype='numeric' is not compatible")):
@@ -123,6 +125,9 @@ def _reworded(message: str, estimator: BaseEstimator, X: Any) -> str:
         had = list(map(str, estimator.feature_names_in_))
         shown = ", ".join(had[:8]) + (" …" if len(had) > 8 else "")
         return f"{message}{name} was trained on {shown}: X[list(model.feature_names_in_)] has them in order"
+    if message.startswith(("Input contains", "Input y contains")):
+        what = "NaN" if "NaN" in message else "infinity"
+        return f"Input y contains {what}{_missing_row(y)}: leave out the rows without a target"
     if message.startswith("Complex data"):
         return f"Complex data not supported: X holds {np.asarray(X).dtype}, give its parts as columns"
     if message.startswith("Found input variables"):
@@ -142,6 +147,14 @@ def _text_cell(X: Any) -> str:
             float(cells[at])
         except (TypeError, ValueError):
             return _place(at, names)
+    return ""
+
+
+def _missing_row(y: Any) -> str:
+    """Where the first target that is missing or infinite stands: " in row 3"."""
+    for row, cell in enumerate(np.asarray(y, dtype=object).reshape(np.shape(y)[0], -1)):
+        if any(v is None or v != v or v in (np.inf, -np.inf) for v in cell):
+            return f" in row {row}"
     return ""
 
 
@@ -177,6 +190,17 @@ def _check_finite(X: Any, estimator: BaseEstimator, names: Sequence[str]) -> Non
     also = f", or take {READS_TABLES}, which read missing cells" if np.isnan(value) else ""
     name = type(estimator).__name__
     raise DataError(f"Input X contains {_named(value)}{_place(at, names)}, {name} takes finite numbers: {cure}{also}")
+
+
+def _check_cells(y: np.ndarray) -> None:
+    """DataError for labels that are missing, or of kinds that have no common order."""
+    if place := _missing_row(y):
+        raise DataError(f"Input y contains NaN{place}: leave out the rows without a target")
+    try:
+        np.unique(y)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in y.ravel().tolist()})
+        raise DataError(f"y mixes {' and '.join(kinds)}: make all labels text, or all numbers") from None
 
 
 def _check_labels(estimator: BaseEstimator, y: np.ndarray) -> None:

@@ -291,7 +291,10 @@ class MLPRegressor(RegressorMixin, MLP):
 
     def _encoded(self, y: np.ndarray) -> np.ndarray:
         found = finite_targets(y)
-        self._loss.check_target(found)
+        bad = ~self._loss.allowed(found).reshape(len(found), -1).all(axis=1)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise DataError(f"y holds {found[row]} in row {row}: loss={self.loss!r} takes {self._loss.takes}")
         return found
 
     def _target(self) -> Any:

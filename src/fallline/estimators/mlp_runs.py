@@ -195,6 +195,7 @@ def _judge_end(owner: Any, ended: str, reason: str, watch: Convergence) -> None:
 
 def _fail(owner: Any, reason: str, watch: Convergence) -> None:
     """ValueError for weights that are no numbers; with validation rows the best ones stand, as in scikit-learn."""
+    vars(owner).pop("_going", None)  # the next call starts from the optimizer as it stood before this one
     if watch.best is None:
         raise ValueError(f"{NOT_FINITE} ({reason})")
     watch.note_score(float("nan"), float("nan"))

@@ -110,7 +110,7 @@ def activations_of(owner: Any) -> list[Any]:
     given, n = owner.activation, len(hidden_sizes(owner))
     each = list(given) if isinstance(given, (list, tuple)) else [given] * n
     if len(each) != n:
-        raise invalid(owner, "activation", given, f"there are {n} hidden layers: give one for all of them, or {n}")
+        raise invalid(owner, "activation", given, f"give one for all hidden layers, or one for each of the {n}")
     made = []
     for one in each:
         plain = callable(one) and not isinstance(one, (type, Layer))
@@ -168,6 +168,8 @@ def minimizer_of(owner: Any, factor: float = 1.0, rate: Any = None) -> Minimizer
             return SGD(pace)
         return Velocity(pace, momentum, bool(owner.nesterovs_momentum))
     made = _record_of(owner, name, Minimizer, SOLVERS)
+    if isinstance(made, Optimizer) and made.members:
+        raise invalid(owner, name, given, "it makes several networks of one: take fl.Classifier or fl.Regressor")
     if isinstance(given, str) and "(" not in given and isinstance(made, Optimizer):
         return made.with_rate(start if rate is None else rate)
     return made
@@ -195,6 +197,8 @@ def factor_of(owner: Any, n_outputs: int, kind: str) -> float:
 def engine_of(owner: Any) -> Engine:
     """The engine that computes the steps, with its threads and precision."""
     threads = owner.n_jobs
+    if threads == 0:
+        raise invalid(owner, "n_jobs", threads, "give a number of threads, -1 for all cores, or None")
     if threads is not None and threads < 0:
         threads = max(1, (os.cpu_count() or 1) + 1 + threads)
     return engine_for(get_engine(owner.engine), None if threads is None else int(threads), owner.precision)

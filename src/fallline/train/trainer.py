@@ -171,7 +171,7 @@ class Trainer:
         returns  what ended the epoch, and the reason in words
         """
         assert isinstance(self.way, Stepping)
-        self.train, self.history, self._over = train, History(), None
+        self.train, self.history, self._over, self._interrupted = train, History(), None, False
         self._losses.clear()
         self.way.go_on(train, leaves, batch_size, shuffle)
         self.epochs = self.way.epochs
