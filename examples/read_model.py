@@ -1,8 +1,7 @@
-"""Reads a model file with NumPy alone and answers the rows of a table; docs/model_file.md describes the format.
+"""Reads a model file (docs/model_file.md) with NumPy alone; predict(read(path), {"age": [39, None], …}) answers rows.
 
-    python read_model.py model.safetensors table.csv          prints what is predicted of each row
-    model = read("model.safetensors");  predict(model, {"age": [39, None], "town": ["Ulm", "Linz"]})
-A model that was trained on arrays has one column, "X": its rows.
+    python read_model.py model.safetensors table.csv
+prints what is predicted of each row of the table.
 """
 
 import csv
@@ -33,11 +32,9 @@ def read(path):
     """What the file says of the model, as a dict, with its arrays by name under "arrays"."""
     with open(path, "rb") as file:
         header, data = json.loads(file.read(int.from_bytes(file.read(8), "little"))), file.read()
-    model = json.loads(header.pop("__metadata__")["fallline"]) | {"arrays": {}}
-    for name, array in header.items():
-        found = np.frombuffer(data[slice(*array["data_offsets"])], DTYPES[array["dtype"]])
-        model["arrays"][name] = found.reshape(array["shape"])
-    return model
+    about = json.loads(header.pop("__metadata__")["fallline"])
+    arrays = {k: np.ndarray(a["shape"], DTYPES[a["dtype"]], data, a["data_offsets"][0]) for k, a in header.items()}
+    return about | {"arrays": arrays}
 
 
 def number(cell):
@@ -64,11 +61,14 @@ def code(cell, levels):
 @np.errstate(all="ignore")
 def answer(model, table):
     """The outputs by name: "label" (codes of classes) with "probabilities" or "scores", or "variable" (n, k)."""
+    n, values = len(next(iter(table.values()))), []
+    if n > 64:  # so few rows at a time that what is computed of them stays in the cache
+        parts = [answer(model, {name: table[name][i : i + 64] for name in table}) for i in range(0, n, 64)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     given = {name: np.asarray(table[name]) for name in table}
     for column in (model["columns"] or {"fitted": []})["fitted"]:
         cells, levels = table[column["name"]], column.get("levels")
         given[column["name"]] = np.array([number(c) if levels is None else code(c, levels) for c in cells])[:, None]
-    n, values = len(next(iter(given.values()))), []
 
     def size(value):  # "3n+1" stands for 3 · n + 1
         if isinstance(value, str):
