@@ -82,6 +82,16 @@ def test_a_column_may_have_any_name():
     assert_answers(model, {"variable": found["variable_"]}, fresh | {"": ["v", "w"]})
 
 
+def test_a_table_that_came_as_an_array_is_one_input(rng):
+    x = rng.normal(size=(30, 4))
+    x[:, 1] = 7.0  # is left out
+    x[rng.random((30, 4)) < 0.2] = np.nan
+    model = tables.of_table(x)
+    running = session(fl.to_onnx(model))
+    assert [(port.name, port.shape) for port in running.get_inputs()] == [("X", ["n", 4])]
+    assert_answers(model, answers(running, {"X": x}), x)
+
+
 def test_in_float32():
     model = tables.of_table({"size": [1.0, 2.5, None, 7.0], "town": ["a", "b", "a", None]})
     running = session(fl.to_onnx(model, dtype="float32"))

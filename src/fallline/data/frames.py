@@ -15,6 +15,7 @@ from fallline.data.text import unique_names
 if TYPE_CHECKING:
     import narwhals as nw
 
+ARRAY_COLUMN = "column_{}"  # the names of an array's columns, from 1
 OURS = (np.ndarray, list, tuple)  # never a data frame or a column of one: narwhals need not be asked
 
 
@@ -87,7 +88,7 @@ def _from_array(source: Any) -> pl.DataFrame:
             "give a file, a data frame, a dict of columns or an array (rows, columns)"
         )
     array = array[:, None] if array.ndim == 1 else array
-    return _from_columns({f"column_{i + 1}": _series(array[:, i]) for i in range(array.shape[1])})
+    return _from_columns({ARRAY_COLUMN.format(i + 1): _series(array[:, i]) for i in range(array.shape[1])})
 
 
 def _from_columns(columns: dict[str, pl.Series]) -> pl.DataFrame:

@@ -14,7 +14,8 @@ from fallline.core.files import write_file, write_whole
 from fallline.core.spec import Spec
 from fallline.core.tree import map_leaves
 from fallline.data.cells import MISSING_MARKERS
-from fallline.data.encoders import CategoryColumn
+from fallline.data.encoders import CategoryColumn, NumberColumn
+from fallline.data.frames import ARRAY_COLUMN
 from fallline.data.target import NumberTarget
 from fallline.interchange.onnx_graph import Graph, Node
 from fallline.interchange.onnx_ops import add_program
@@ -39,8 +40,8 @@ def to_onnx(model: Any, path: str | Path | None = None, *, dtype: Any = None, ex
 
     model    what `fit` returns, its Model, or a fitted estimator; of a filled network the scores are "variable"
     inputs   a model that was trained on a table has an input (n, 1) for each of its columns, by name: numbers (missing:
-             NaN), true/false as 1 and 0, dates as days since 1970-01-01, categories as text (missing: ""). Otherwise
-             they are the arrays that the network reads: "X" (n, …)
+             NaN), true/false as 1 and 0, dates as days since 1970-01-01, categories as text (missing: ""). Where that
+             table was an array of numbers it is "X" (n, d). Otherwise they are the arrays that the network reads, "X"
     outputs  classes: "label" (n,), text or int64, and "probabilities" (n, n_classes), or "scores" of a loss that has no
              probabilities; numbers: "variable" (n, k) in the target's unit
     dtype    of the numbers that go in and come out. None: float64 for tables, whose columns are scaled in it, and else
@@ -53,10 +54,17 @@ def to_onnx(model: Any, path: str | Path | None = None, *, dtype: Any = None, ex
     number = _dtype(dtype, found)
     row = None if example is None else map_leaves(_row_spec, as_inputs(example, found.network, found.dtype))
     answers = Answers.of(found, row)
+    width = _width(found)
     listed = [_port(found, name, spec, number) for name, spec in answers.inputs.items()]
+    listed = [Port("X", number, (Size(1), width))] if width else listed
     graph = Graph({port.name for port in listed})
     weights = [graph.weight(path, array) for path, array in answers.weights.items()]
-    inside = [_entered(graph, found, port, spec) for port, spec in zip(listed, answers.inputs.values(), strict=True)]
+    if width:
+        inside = _taken_apart(graph, found, listed[0])
+    else:
+        inside = [
+            _entered(graph, found, port, spec) for port, spec in zip(listed, answers.inputs.values(), strict=True)
+        ]
     names = add_program(graph, answers.program, [*weights, *inside])
     outputs = [_output(graph, found, answers.program, name, made, number) for name, made in names.items()]
     graph.nodes.insert(0, Node("Shape", (listed[0].name,), (graph.rows,), {"start": 0, "end": 1}, "rows"))
@@ -106,6 +114,21 @@ def _column(model: Model, name: str) -> Any:
 def _port(model: Model, name: str, spec: Spec, number: str) -> Port:
     dtype = "text" if _column(model, name) is not None else number if spec.is_float else "int64"
     return Port(name or NAMELESS, dtype, (Size(1), *spec.shape))
+
+
+def _width(model: Model) -> int:
+    """How many columns the array had that a table of numbers came as; 0 for any other table, and without one."""
+    if model.columns is None or not all(isinstance(c, NumberColumn) for c in model.columns.fitted):
+        return 0
+    names = {c.name for c in (*model.columns.fitted, *model.columns.left_out)}
+    return len(names) if names == {ARRAY_COLUMN.format(k + 1) for k in range(len(names))} else 0
+
+
+def _taken_apart(g: Graph, model: Model, port: Port) -> list[str]:
+    """The columns of an array, which the program reads one by one."""
+    x, one = g.cast(port.name, port.dtype, "float64"), g.array([1], np.int64)
+    places = [int(c.name.rpartition("_")[2]) for c in model.columns.fitted] if model.columns is not None else []
+    return [g.node("Slice", x, g.array([k - 1], np.int64), g.array([k], np.int64), one) for k in places]
 
 
 def _entered(g: Graph, model: Model, port: Port, spec: Spec) -> str:
