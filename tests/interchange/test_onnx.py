@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import fallline as fl
 from fallline.core.errors import ConfigError
 from fallline.core.record import records_of
 from fallline.core.tree import leaves, map_leaves
+from fallline.data.target import ClassTarget
 from tests.interchange import tables
 from tests.interchange.onnx_session import answers, running, session
 from tests.interchange.tables import assert_answers
@@ -109,6 +111,18 @@ def test_what_fit_and_the_estimators_return(rng, tmp_path):
     assert_answers(fit.model, answers(read, {"X": x}), x)
     estimator = fl.Regressor(hidden=(4,), epochs=2, engine="numpy").fit(x, x[:, 0])
     assert_answers(estimator.model_, answers(session(fl.to_onnx(estimator)), {"X": x}), x)
+
+
+def test_probabilities_stand_in_the_order_of_the_estimators_classes():
+    """As scikit-learn sorts them, where the model knows ordered classes in their own order."""
+    case = tables.kind("whole numbers")
+    model = replace(case.model, target=ClassTarget("y", (7, -1, 4)))
+    estimator = SimpleNamespace(model_=model, classes_=np.array([-1, 4, 7]))
+    made = fl.to_onnx(estimator)
+    found = answers(session(made), {"X": case.rows})
+    assert_close(found["probabilities"], model.predict_proba(case.rows)[:, [1, 2, 0]], "library")
+    assert found["label"].tolist() == model.predict(case.rows).tolist()
+    assert {entry.key: entry.value for entry in made.metadata_props}["classes"] == '["-1", "4", "7"]'
 
 
 def written(model, folder):

@@ -66,9 +66,11 @@ def to_onnx(model: Any, path: str | Path | None = None, *, dtype: Any = None, ex
             _entered(graph, found, port, spec) for port, spec in zip(listed, answers.inputs.values(), strict=True)
         ]
     names = add_program(graph, answers.program, [*weights, *inside])
+    classes = _classes(model, found)
+    names = {name: _in_order(graph, found.classes, classes, name, made) for name, made in names.items()}
     outputs = [_output(graph, found, answers.program, name, made, number) for name, made in names.items()]
     graph.nodes.insert(0, Node("Shape", (listed[0].name,), (graph.rows,), {"start": 0, "end": 1}, "rows"))
-    made = proto(onnx, graph, listed, outputs, _about(found))
+    made = proto(onnx, graph, listed, outputs, _about(found, classes))
     if path is not None:
         write_file(path, (".onnx",), lambda file: write_whole(file, [made.SerializeToString()]))
     return made
@@ -181,11 +183,25 @@ def _labels(classes: tuple[Any, ...]) -> np.ndarray:
     return np.array(classes) if all(isinstance(c, float) for c in classes) else np.array([str(c) for c in classes])
 
 
-def _about(model: Model) -> dict[str, str]:
+def _classes(model: Any, found: Model) -> tuple[Any, ...]:
+    """The classes in the order of `predict_proba`: an estimator has its own."""
+    own = getattr(model, "classes_", None)
+    listed = tuple(own.tolist()) if isinstance(own, np.ndarray) and own.ndim == 1 else found.classes
+    return listed if len(listed) == len(found.classes) and set(listed) == set(found.classes) else found.classes
+
+
+def _in_order(g: Graph, known: tuple[Any, ...], wanted: tuple[Any, ...], name: str, made: str) -> str:
+    """An output with its columns in the order of the classes that are wanted."""
+    if known == wanted or name != "probabilities":
+        return made
+    return g.node("Gather", made, g.array([known.index(c) for c in wanted], np.int64), axis=1)
+
+
+def _about(model: Model, classes: tuple[Any, ...]) -> dict[str, str]:
     """The facts that the file holds beside the graph."""
     columns = model.columns
     names = list(model.feature_names) if columns is None else [c.name for c in columns.fitted]
-    facts = {"features": names, "classes": [str(c) for c in model.classes], "target": model.target.name}
+    facts = {"features": names, "classes": [str(c) for c in classes], "target": model.target.name}
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items() if value}
 
 
