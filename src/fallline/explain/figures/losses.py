@@ -82,7 +82,7 @@ def cases_of(loss: Loss) -> list[Case]:
     if loss.task == "classification":
         targets = (1.0, 0.0)
     elif not loss.allowed(np.array([-1.0])).all():
-        targets = (0.0, 2.0, 5.0)
+        targets = (0.0 if loss.allowed(np.zeros(1)).all() else 0.5, 2.0, 5.0)
     return [Case(f"target {t:g}", partial(_against, loss, t)) for t in targets]
 
 
