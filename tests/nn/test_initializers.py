@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fallline.core.errors import UnknownNameError
+from fallline.core.errors import ConfigError, UnknownNameError
 from fallline.core.record import as_record, from_json, records_of, to_json
-from fallline.nn.initializers import Glorot, He, Initializer, LeCun, Normal, Orthogonal, Zeros, initializer
+from fallline.nn.initializers import Glorot, He, Initializer, LeCun, Normal, Orthogonal, Values, Zeros, initializer
 from tests.tolerance import assert_close
 
 N_IN, N_OUT = 300, 200
@@ -72,3 +72,10 @@ def test_texts_and_files():
         initializer("glorod")
     for cls in records_of(Initializer).values():
         assert from_json(to_json(cls())) == cls()
+
+
+def test_given_values_are_one_for_each_unit_or_one_for_all(rng):
+    assert Values((1.0, 2.0)).draw((2,), 3, 2, rng).tolist() == [1.0, 2.0]
+    assert Values((0.5,)).draw((3,), 3, 3, rng).tolist() == [0.5, 0.5, 0.5]
+    with pytest.raises(ConfigError, match="has 2 values for 3 units: give one, or one for each"):
+        Values((1.0, 2.0)).draw((3,), 3, 3, rng)

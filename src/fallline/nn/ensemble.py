@@ -86,4 +86,23 @@ class Ensemble(Layer):
         return cls(Dense(2), Dense(2), link="sigmoid"), rng.normal(size=(4, 3))
 
 
-__all__ = ["Ensemble", "Mixture"]
+@record
+class Together(Ensemble):
+    """Networks that are trained in one program, each for itself; outside of training an `Ensemble` of them.
+
+    In training it gives the scores of all members side by side, (batch, members · n_scores), for the loss `EachMember`,
+    in which no member's gradient depends on the others.
+    """
+
+    members: tuple[Any, ...] = ()
+    mix: Mixture = Mixture()
+    __init__ = Ensemble.__init__
+
+    def __call__(self, x: Any, run: Run = EVAL) -> Any:
+        scores = [member(x, run) for member in self.members]
+        if run.training:
+            return concatenate([s.reshape(s.shape[0], -1) for s in scores], axis=1)
+        return self.mix(concatenate([s.reshape(s.shape[0], 1, *s.shape[1:]) for s in scores], axis=1), run)
+
+
+__all__ = ["Ensemble", "Mixture", "Together"]

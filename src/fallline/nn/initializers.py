@@ -94,6 +94,20 @@ class Normal(Initializer):
         return rng.normal(0.0, self.scale, shape)
 
 
+@record
+class Values(Initializer):
+    """The same values at every draw: one for all entries, or one for each along the last axis; for biases."""
+
+    values: tuple[float, ...] = (0.0,)
+
+    def draw(self, shape: tuple[int, ...], n_in: int, n_out: int, rng: np.random.Generator) -> np.ndarray:
+        if len(self.values) not in (1, shape[-1]):
+            raise ConfigError(
+                f"{self!r} has {len(self.values)} values for {shape[-1]} units: give one, or one for each"
+            )
+        return np.broadcast_to(np.array(self.values), shape).copy()
+
+
 def initializer(init: Any, auto: str | Initializer = "glorot") -> Initializer:
     """The initializer of a layer's `init` field: a record, a name, or "auto" for what suits the place."""
     chosen = auto if isinstance(init, str) and init == "auto" else init
@@ -104,4 +118,4 @@ def initializer(init: Any, auto: str | Initializer = "glorot") -> Initializer:
 _NAMED = {"glorot": Glorot(), "he": He(), "lecun": LeCun(), "zeros": Zeros()}
 
 
-__all__ = ["Glorot", "He", "Initializer", "LeCun", "Normal", "Orthogonal", "Zeros", "initializer"]
+__all__ = ["Glorot", "He", "Initializer", "LeCun", "Normal", "Orthogonal", "Values", "Zeros", "initializer"]
