@@ -37,6 +37,7 @@ LISTED = {
     *("Descent", "Move", "Objective", "RateReport", "Solver", "descend", "find_learning_rate"),
     *("Classifier", "Estimator", "Regressor"),
     *("MLPClassifier", "MLPRegressor"),
+    *("TabularClassifier", "TabularRegressor"),
     *("Comparison", "Search", "collapse", "compare", "mlp", "preset", "presets", "resume", "search"),
     *("from_torch", "to_onnx", "to_torch", "torch_state"),
     *("Batches", "batches"),

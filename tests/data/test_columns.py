@@ -260,3 +260,38 @@ def test_a_wild_number_is_held_at_the_widened_training_range_and_told():
     np.testing.assert_array_equal(numbers[:, 0], np.float32([high, low, numbers[2, 0], high]))
     np.testing.assert_array_equal(numbers[:, 1], np.zeros(4, np.float32))
     assert "column 'x': 2 numbers far outside the training range" in " ".join(columns.notes(later))
+
+
+@pytest.mark.parametrize("scaling", ["standard", "robust"])
+def test_weights_of_rows_are_rows_that_stand_there_again(rng, scaling):
+    w = rng.integers(1, 4, 50)
+    cells = {"x": rng.gamma(2.0, size=50), "town": rng.choice(["a", "b", "c"], 50, p=[0.6, 0.3, 0.1])}
+    once = Columns.fit(read_table(cells), scaling=scaling, weights=w.astype(float))
+    again = Columns.fit(read_table({name: np.repeat(values, w) for name, values in cells.items()}), scaling=scaling)
+    assert once.feature_names == again.feature_names
+    assert_close(once.transform(read_table(cells))[0], again.transform(read_table(cells))[0], "f32")
+
+
+def test_dates_are_split_into_the_parts_that_vary():
+    days = pl.date_range(pl.date(2020, 1, 1), pl.date(2022, 12, 31), eager=True)
+    [column] = Columns.fit(read_table({"sold": days})).fitted
+    assert column.features == ("sold", *(f"sold {p} {w}" for p in ("year", "month", "week") for w in ("sin", "cos")))
+    assert column.detail().endswith(", time of year, month, week")
+    read = column.encode(read_table({"sold": ["2021-03-01", "2021-03-08", None]}))
+    assert_close(read[0, 5:7], read[1, 5:7])  # both are Mondays
+    assert_close(read[0, 5], np.sin(2 * np.pi * 18687 / 7))  # days since 1970-01-01, a Thursday
+    assert_close(read[2, 1:], np.zeros(6))
+    mondays = Columns.fit(read_table({"sold": days[::7]})).fitted[0]
+    assert 7.0 not in mondays.periods
+    [week] = Columns.fit(read_table({"sold": days[:9]})).fitted
+    assert week.periods == ()
+
+
+def test_slopes_of_a_date_are_those_of_its_parts():
+    days = pl.datetime_range(pl.datetime(2020, 1, 1), pl.datetime(2022, 12, 31), interval="7h", eager=True)
+    [column] = Columns.fit(read_table({"at": days})).fitted
+    assert len(column.features) == 9
+    middle, step = pl.datetime(2021, 5, 5, 13), 60.0  # seconds
+    cells = [pl.select(middle + pl.duration(seconds=k * step)).item() for k in (-1, 0, 1)]
+    before, _, after = (column.encode(read_table({"at": [c]}))[0] for c in cells)
+    assert_close(column.slopes(read_table({"at": [cells[1]]}))[0], (after - before) / (2 * step / 86_400), "fit")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import RobustScaler, StandardScaler
 
-from fallline.data.scaling import has_heavy_tail, robust, signed_log, standard, standardised
+from fallline.data.scaling import has_heavy_tail, quantiles_of, robust, signed_log, standard, standardised
 from tests.tolerance import assert_close
 
 
@@ -52,3 +52,14 @@ def test_heavy_tails(rng):
 
 def test_signed_log():
     assert_close(signed_log(np.array([np.e - 1, 0.0, 1 - np.e])), np.array([1.0, 0.0, -1.0]))
+
+
+def test_a_weight_of_two_is_the_number_twice(rng):
+    x, w = rng.gamma(2.0, size=60), rng.integers(1, 5, 60)
+    again = np.repeat(x, w)
+    weights = w.astype(float)
+    assert_close(standard(x, weights), standard(again))
+    assert_close(robust(x, weights), robust(again))
+    q = np.linspace(0, 1, 21)
+    assert_close(quantiles_of(x, q, weights), np.quantile(again, q))
+    assert has_heavy_tail(np.exp(3 * x), weights) == has_heavy_tail(np.exp(3 * again))

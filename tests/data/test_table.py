@@ -93,10 +93,12 @@ def test_mixed_text_and_dates_stay_text():
     assert read_table({"d": ["2020-01-02", "soon"]}).column("d").dtype == pl.String
 
 
-def test_rows_without_a_cell_are_left_out():
-    table = read_table({"a": [1, None, 3], "b": ["x", "", "y"]})
+def test_rows_of_a_file_without_a_cell_are_left_out(tmp_path):
+    (tmp_path / "gaps.csv").write_text("a,b\n1,x\n,\n3,y\n")
+    table = read_table(tmp_path / "gaps.csv")
     assert table.n_rows == 2
-    assert table.place(1) == "row 2"
+    assert read_table({"a": [1, None, 3], "b": ["x", "", "y"]}).n_rows == 3  # in memory each row has its number
+    assert table.place(1).startswith("row 2")
     assert table.notes == ("empty rows left out: 1",)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import special, stats
-from sklearn.metrics import mean_pinball_loss
+from sklearn.metrics import mean_gamma_deviance, mean_pinball_loss
 
 from fallline.autodiff.functions import hessian
 from fallline.core.errors import ConfigError, DataError
@@ -13,6 +13,7 @@ from fallline.core.record import as_record
 from fallline.losses.loss import Loss
 from fallline.losses.regression import (
     AbsoluteError,
+    Gamma,
     GaussianNLL,
     Huber,
     LogCosh,
@@ -34,6 +35,15 @@ def test_squared_and_absolute_error(pair):
     score, target = pair
     assert_close(SquaredError()(score, target), (score - target) ** 2)
     assert_close(AbsoluteError()(score, target), np.abs(score - target))
+
+
+def test_gamma_is_half_the_deviance_and_a_constant(rng):
+    score, target = rng.normal(size=40), rng.gamma(2.0, size=40)
+    half = Gamma()(score, target) - (1.0 + np.log(target))
+    assert_close(2.0 * half.mean(), mean_gamma_deviance(target, np.exp(score)))
+    assert_close(Gamma().predict(score), np.exp(score))
+    with pytest.raises(DataError, match="target 0 in row 1 is not a number above 0"):
+        Gamma()(score[:2], np.array([1.0, 0.0]))
 
 
 def test_names_that_users_know():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 import fallline as fl
 from fallline.core.errors import ConfigError, ModelFileError
 from fallline.data.table import read_table
+from fallline.train.intervals import Intervals
 from fallline.train.tabular import TableOptions, prepare
 
 RNG = np.random.default_rng(0)
@@ -73,6 +75,21 @@ def test_the_file_is_plain_safetensors_with_json(model, tmp_path):
     about = json.loads(json.loads(path.read_bytes()[8 : 8 + size])["__metadata__"]["fallline"])
     assert about["format"] == 1
     assert about["network"]["type"] == "Sequential"
+
+
+def test_thresholds_and_intervals_come_back_and_older_files_have_none(model, tmp_path):
+    numbers = fl.fit(fl.mlp(()), (X, X[:, 0]), epochs=1).model
+    seen = Intervals.of(numbers.loss, numbers.target, numbers.scores(X), X[:, 0])
+    again = fl.load(replace(numbers, intervals=seen).save(tmp_path / "n.safetensors"))
+    assert again.intervals == seen
+    np.testing.assert_array_equal(again.predict_interval(X), replace(numbers, intervals=seen).predict_interval(X))
+    often = replace(model, thresholds=(0.999, 0.001))
+    assert (fl.load(often.save(tmp_path / "t.safetensors")).predict(X) == "b").all()
+    plain = fl.load(model.save(tmp_path / "m.safetensors"))
+    assert (plain.thresholds, plain.intervals) == ((), None)
+    assert b"thresholds" not in (tmp_path / "m.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="no rows outside training"):
+        plain.predict_interval(X)
 
 
 def test_a_file_cut_short_at_every_kilobyte_is_refused(model, tmp_path):

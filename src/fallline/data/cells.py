@@ -36,6 +36,7 @@ _UNREAD = (
 # A column with at most this share of other cells holds numbers, and those cells are mistakes.
 _FEW_STRAY = 0.1
 _MICROSECONDS_PER_DAY = 86_400_000_000
+_REPEATED = 4  # from so many rows to a different cell on, the different ones are looked at instead
 
 
 def clean_text(text: pl.Series, missing: Iterable[object] = ()) -> pl.Series:
@@ -73,6 +74,11 @@ def typed(cells: pl.Series, missing: Iterable[object] = (), *, decimal_comma: bo
     """
     missing = tuple(missing)
     if cells.dtype == pl.String:
+        known = cells.unique()
+        if len(known) * _REPEATED < len(cells) and not decimal_comma:
+            again = _typed_by_level(cells, known, missing)
+            if again is not None:
+                return again
         text = clean_text(cells, missing)
         pointed = decimal_points(text) if decimal_comma else text
         return _typed_text(pointed if decimal_comma and is_mostly_numbers(pointed) else text)
@@ -82,6 +88,15 @@ def typed(cells: pl.Series, missing: Iterable[object] = (), *, decimal_comma: bo
         numbers = [m for m in map(_number_or_none, missing) if m is not None]
         return cells.set(cells.is_in(numbers).fill_null(False), None) if numbers else cells
     return cells
+
+
+def _typed_by_level(cells: pl.Series, known: pl.Series, missing: tuple[object, ...]) -> pl.Series | None:
+    """Text cells of few different ones, of which each is looked at once; None where they are no text after all."""
+    made = typed(known, missing)
+    if made.dtype != pl.String:
+        return None
+    changed = made.ne_missing(known)
+    return cells.replace(known.filter(changed), made.filter(changed)) if bool(changed.any()) else cells
 
 
 def parse_numbers(text: pl.Series) -> pl.Series:

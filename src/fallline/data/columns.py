@@ -13,7 +13,7 @@ from fallline.core.record import Record, record
 from fallline.core.registry import nearest
 from fallline.data.encoders import CategoryColumn, NumberColumn, fit_category, fit_number
 from fallline.data.kinds import ColumnKind, decide_kinds
-from fallline.data.scaling import scaled
+from fallline.data.scaling import scaled, waves
 from fallline.data.table import Table, cell_label, column_label
 from fallline.ops.arithmetic import astype
 from fallline.ops.compare import not_equal
@@ -45,6 +45,7 @@ class Columns(Record):
         rows: Any = None,
         scaling: str = "standard",
         one_hot_limit: int = 32,
+        weights: np.ndarray | None = None,
     ) -> Columns:
         """Kinds from the whole table; fills, scales and levels from the training rows alone.
 
@@ -52,8 +53,9 @@ class Columns(Record):
         kinds          overrides by name, see `decide_kinds`
         rows           the training rows; None = all
         scaling        "standard" (mean, standard deviation; the logarithm of heavy tails) or
-                       "robust" (median, quartile range, outliers clipped smoothly)
+                       "robust" (median, quartile range, outliers clipped smoothly; heavy tails as above)
         one_hot_limit  categories with more levels become codes for an embedding
+        weights        of the training rows, above 0: 2 is the row twice; None = 1
         errors         DataError, naming column and row, for infinite cells and stray text
         """
         if scaling not in ("standard", "robust"):
@@ -65,7 +67,9 @@ class Columns(Record):
         if train.n_rows == 0:
             raise DataError(f"{table.name}: no training row is left to fit the columns on")
         fitted = tuple(
-            fit_category(train, k.name, one_hot_limit) if k.kind == "category" else fit_number(train, k, scaling)
+            fit_category(train, k.name, one_hot_limit, weights)
+            if k.kind == "category"
+            else fit_number(train, k, scaling, weights)
             for k in decided
             if k.used
         )
@@ -101,10 +105,17 @@ class Columns(Record):
         errors  DataError for missing columns (which, with near names), text among numbers, infinite cells
         """
         self._require(table)
-        blocks = [c.encode(table) for c in self.fitted if c.features]
-        numbers = np.concatenate([np.zeros((table.n_rows, 0)), *blocks], axis=1).astype(np.float32)
-        codes = [c.embedding_code(c.cell_codes(table)) for c in self._embedded]
-        return numbers, np.concatenate(codes, axis=1) if codes else np.zeros((table.n_rows, 0), np.int32)
+        numbers = np.empty((table.n_rows, len(self.feature_names)), np.float32)
+        at = 0
+        for column in self.fitted:  # one after the other, so that only one of them is there in float64 as well
+            width = len(column.features)
+            if width:
+                numbers[:, at : at + width] = column.encode(table)
+                at += width
+        codes = np.empty((table.n_rows, len(self._embedded)), np.int32)
+        for k, embedded in enumerate(self._embedded):
+            codes[:, k] = embedded.embedding_code(embedded.cell_codes(table))[:, 0]
+        return numbers, codes
 
     def encoded(self, cells: Sequence[Any]) -> tuple[Any, Any]:
         """What `transform` gives, from cells that are numbers already, in ops: of Values it is a part of a program.
@@ -123,9 +134,10 @@ class Columns(Record):
             if isinstance(column, CategoryColumn) and column.features:
                 parts.append(column.one_hot(x))
                 places += range(first, first + len(column.features))
-            elif isinstance(column, NumberColumn) and column.indicator:
-                parts.append(astype(not_equal(x, x), "float64"))
-                places.append(first + 1)
+            elif isinstance(column, NumberColumn):
+                further = [astype(not_equal(x, x), "float64")] if column.indicator else []
+                parts += [*further, *waves(x, column.periods)]
+                places += range(first + 1, first + len(column.features))
         codes = [c.embedding_code(x) for c, x, _ in listed if isinstance(c, CategoryColumn) and c.embedded]
         order = np.argsort(places)
         joined = concatenate([p for p in parts if p.shape[1]] or parts, axis=1)

@@ -12,10 +12,24 @@ from fallline.core.errors import DataError
 from fallline.core.record import Record, record, setting
 from fallline.data.cells import canonical_text, is_date, number_values, starts_like_date
 from fallline.data.kinds import BOOLEAN_WORDS, ColumnKind, refuse_stray_text
-from fallline.data.scaling import SMOOTH_CLIP, has_heavy_tail, robust, scaled, signed_log, standard
+from fallline.data.scaling import (
+    SMOOTH_CLIP,
+    has_heavy_tail,
+    quantiles_of,
+    robust,
+    scaled,
+    signed_log,
+    standard,
+    waves,
+)
 from fallline.data.table import Table, cell_label, column_label
 from fallline.ops.arithmetic import astype
 from fallline.ops.compare import equal, less, where
+
+# The parts that dates are split into, by their length in days: the mean Gregorian year and month, week and day.
+PERIODS = {365.2425: "year", 30.436875: "month", 7.0: "week", 1.0: "day"}
+_TURN = 2.0 * math.pi
+_SLICES, _FEWEST_SLICES = 7, 3  # a part is used where dates lie in so many slices of it
 
 
 @record
@@ -29,6 +43,7 @@ class NumberColumn(Record):
     fill       stands for a missing cell, in the unit of x
     transform  "none", "log" (t as above), or "clip": z / sqrt(1 + (z/3)²) after scaling
     indicator  whether a second feature says "missing" (1) or not (0): when cells were missing in training
+    periods    of a date, in days (see PERIODS): sin(2π x / period) and the cosine are features too, of a missing cell 0
     low, high, n_missing  what the training rows held
     """
 
@@ -42,22 +57,31 @@ class NumberColumn(Record):
     low: float = -math.inf
     high: float = math.inf
     n_missing: int = 0
+    periods: tuple[float, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
-        return (self.name, f"{self.name} missing") if self.indicator else (self.name,)
+        parts = (f"{self.name} {PERIODS.get(p, f'{p:g} days')} {wave}" for p in self.periods for wave in ("sin", "cos"))
+        return (self.name, *((f"{self.name} missing",) if self.indicator else ()), *parts)
 
     def encode(self, table: Table) -> np.ndarray:
-        """(n, 1) or, with the indicator, (n, 2) float64."""
+        """(n, features) float64: the number; with the indicator "missing"; of a date sine and cosine of each period."""
         x = _numbers(table, self.name, self.kind)
-        z = scaled(x, **self.settings())
-        return np.column_stack([z, np.isnan(x)]) if self.indicator else z[:, None]
+        columns = [scaled(x, **self.settings()), *([np.isnan(x)] if self.indicator else []), *waves(x, self.periods)]
+        return np.column_stack(columns)
 
     def settings(self) -> dict[str, Any]:
         """The arguments of `scaled` for this column."""
         low, high = self._edges()
         transform = {"log": self.transform == "log", "smooth": self.transform == "clip"}
         return {"fill": self.fill, "low": low, "high": high, "center": self.center, "scale": self.scale, **transform}
+
+    def slopes(self, table: Table) -> np.ndarray:
+        """(n, features) the derivative of each feature, per unit of x; NaN where the cell is missing."""
+        x, slope = _numbers(table, self.name, self.kind), self.slope(table)
+        turns = [_TURN / period for period in self.periods]
+        waves = [part for turn in turns for part in (turn * np.cos(turn * x), -turn * np.sin(turn * x))]
+        return np.column_stack([slope, *([0.0 * slope] if self.indicator else []), *waves])
 
     def slope(self, table: Table) -> np.ndarray:
         """dz/dx of each cell, per unit of x; 0 where x is held at the widened edge, NaN where the cell is missing."""
@@ -92,6 +116,8 @@ class NumberColumn(Record):
         scaling = {"none": "", "log": ", logarithm of a heavy tail", "clip": ", outliers clipped smoothly"}[
             self.transform
         ]
+        if self.periods:
+            scaling += ", time of " + ", ".join(PERIODS.get(p, f"{p:g} days") for p in self.periods)
         return words + scaling + _missing_words(self.n_missing, f"filled with {self.fill:g}")
 
 
@@ -153,29 +179,39 @@ class CategoryColumn(Record):
         )
 
 
-def fit_number(train: Table, decided: ColumnKind, scaling: str) -> NumberColumn:
-    """The column filled with the median and scaled as `scaling` says, learned from these rows."""
+def fit_number(train: Table, decided: ColumnKind, scaling: str, weights: np.ndarray | None = None) -> NumberColumn:
+    """The column filled with the median and scaled as `scaling` says, learned from these rows (with weights)."""
     x = _numbers(train, decided.name, decided.kind)
-    present = x[~np.isnan(x)]
+    given = ~np.isnan(x)
+    present, w = x[given], None if weights is None else weights[given]
     n_missing = len(x) - len(present)
     if len(present) == 0:  # its few cells all lie outside the training rows
         return NumberColumn(decided.name, decided.kind, indicator=True, low=0.0, high=0.0, n_missing=n_missing)
     made = NumberColumn(
         decided.name,
         decided.kind,
-        fill=_median(present),
+        fill=_median(present) if w is None else float(quantiles_of(present, 0.5, w)),
         indicator=n_missing > 0,
         low=float(present.min()),
         high=float(present.max()),
         n_missing=n_missing,
     )
-    if scaling == "robust" and decided.kind != "boolean":
-        center, scale = robust(present)
-        return made.replace(transform="clip", center=center, scale=scale)
-    if decided.kind == "number" and has_heavy_tail(present):
+    if decided.kind == "date":
+        made = made.replace(periods=tuple(period for period in PERIODS if _varies(present, period)))
+    if decided.kind == "number" and has_heavy_tail(present, w):
         made, present = made.replace(transform="log"), signed_log(present)
-    center, scale = standard(present)
+    elif scaling == "robust" and decided.kind != "boolean":
+        center, scale = robust(present, w)
+        return made.replace(transform="clip", center=center, scale=scale)
+    center, scale = standard(present, w)
     return made.replace(center=center, scale=scale)
+
+
+def _varies(days: np.ndarray, period: float) -> bool:
+    """Whether dates cover the period more than once, and not always at the same time of it."""
+    if days.max() - days.min() < 1.5 * period:
+        return False
+    return len(np.unique(np.floor(days / period % 1.0 * _SLICES))) >= _FEWEST_SLICES
 
 
 def _median(numbers: np.ndarray) -> float:
@@ -184,10 +220,15 @@ def _median(numbers: np.ndarray) -> float:
     return float(middle.mean())
 
 
-def fit_category(train: Table, name: str, one_hot_limit: int) -> CategoryColumn:
-    """The column's levels in these rows; with more than `one_hot_limit` of them it is embedded."""
+def fit_category(train: Table, name: str, one_hot_limit: int, weights: np.ndarray | None = None) -> CategoryColumn:
+    """The column's levels in these rows (with weights); with more than `one_hot_limit` of them it is embedded."""
     text = train.text(name)
-    counted = text.drop_nulls().alias("level").value_counts().sort(["count", "level"], descending=[True, False])
+    if weights is None:
+        counted = text.drop_nulls().alias("level").value_counts()
+    else:
+        rows = pl.DataFrame({"level": text, "weight": weights}).drop_nulls("level")
+        counted = rows.group_by("level").agg(pl.col("weight").sum().alias("count"))
+    counted = counted.sort(["count", "level"], descending=[True, False])
     embedded = counted.height > one_hot_limit
     if embedded:  # levels seen once share slot 0, so that it is trained before it has to stand for unseen ones
         counted = counted.filter(pl.col("count") > 1)

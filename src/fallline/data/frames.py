@@ -127,7 +127,12 @@ def _foreign_series(series: nw.Series) -> pl.Series:
     absent = series.is_null().to_numpy()
     if series.dtype.is_numeric() and not absent.any():
         return pl.Series(np.ascontiguousarray(series.to_numpy()))
-    return _from_cells([None if a or _is_missing(v) else v for a, v in zip(absent, series.to_list(), strict=True)])
+    if series.dtype.is_float():
+        return pl.Series(np.ascontiguousarray(series.to_numpy(), dtype=np.float64), nan_to_null=True)
+    cells = zip(absent, series.to_list(), strict=True)
+    if str(series.dtype) == "String":
+        return pl.Series([None if a else v for a, v in cells], dtype=pl.String)
+    return _from_cells([None if a or _is_missing(v) else v for a, v in cells])
 
 
 def _from_cells(cells: list[Any]) -> pl.Series:

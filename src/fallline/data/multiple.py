@@ -8,9 +8,8 @@ import numpy as np
 
 from fallline.core.errors import ConfigError, DataError
 from fallline.core.record import Record, record
-from fallline.data.scaling import standard
 from fallline.data.table import Table
-from fallline.data.target import LABELS, label_array, present_numbers
+from fallline.data.target import LABELS, present_numbers
 
 
 @record
@@ -27,6 +26,10 @@ class LabelsTarget(Record):
     mean: ClassVar[float] = 0.0
     scale: ClassVar[float] = 1.0
 
+    @property
+    def n_outputs(self) -> int:
+        return len(self.classes)
+
     def encode(self, table: Table) -> np.ndarray:
         """(n, labels) float32 of 0 and 1; DataError for anything else, with column and row."""
         found = np.stack([present_numbers(table, str(label)) for label in self.classes], axis=1)
@@ -39,11 +42,6 @@ class LabelsTarget(Record):
     def decode(self, codes: Any) -> np.ndarray:
         """(n, labels) int64 of 0 and 1."""
         return np.asarray(codes, dtype=np.int64)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The names in an array of their own type."""
-        return label_array(self.classes)
 
 
 @record
@@ -58,18 +56,13 @@ class NumbersTarget(Record):
     classes: ClassVar[tuple[Any, ...]] = ()
     n_classes: ClassVar[int] = 0
 
+    @property
+    def n_outputs(self) -> int:
+        return len(self.names)
+
     def validate(self) -> None:
         if not len(self.names) == len(self.mean) == len(self.scale) or min(self.scale, default=1.0) <= 0:
             raise ConfigError(f"{self!r}: give one name, one mean and one scale above 0 for each number")
-
-    @classmethod
-    def of(cls, names: tuple[str, ...], y: np.ndarray, *, centred: bool = True) -> NumbersTarget:
-        """Mean and scale of each column of y (n, k); not centred: mean 0 and the mean size as scale."""
-        if centred:
-            pairs = [standard(column) for column in y.T]
-        else:
-            pairs = [(0.0, float(np.abs(column).mean()) or 1.0) for column in y.T]
-        return cls(names, tuple(mean for mean, _ in pairs), tuple(scale for _, scale in pairs))
 
     def encode(self, table: Table) -> np.ndarray:
         """(n, k) float32, standardised; DataError for a missing, infinite or text cell, with the row."""

@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,10 @@ class Table:
         picked: Any = rows.tolist() if len(rows) <= _LISTED else rows
         return replace(self, frame=self.frame[picked], raw=self.raw[picked], rows=source[rows], lines=lines)
 
+    def ordered(self, names: Sequence[str]) -> Table:
+        """The table with these columns, in this order."""
+        return replace(self, frame=self.frame.select(names), raw=self.raw.select(names))
+
     def place(self, row: int) -> str:
         """Where a row stands in the source, for messages: "row 17", and its line if the source is a text file."""
         number = row if self.rows is None else int(self.rows[row])
@@ -133,7 +137,7 @@ def read_table(
             return replace(table, target=packed.target, task=packed.task)
         return _read_file(path, delimiter, header, encoding, markers)
     notes: list[str] = []
-    return _table(frame_of(source, notes), "table", notes, markers)
+    return _table(frame_of(source, notes), "table", notes, markers, keep_empty=True)
 
 
 def write_table(table: Table, path: str | Path, new: Mapping[str, Any] | None = None) -> None:
@@ -179,8 +183,9 @@ def _table(
     *,
     lines: np.ndarray | None = None,
     decimal_comma: bool = False,
+    keep_empty: bool = False,
 ) -> Table:
-    """Types the columns; rows without a single cell are left out."""
+    """Types the columns; rows of a file without a single cell are left out, those in memory have a number to keep."""
     if raw.width == 0 or raw.height == 0:
         raise DataError(f"{name} has {raw.height} rows and {raw.width} columns: at least one of each is needed")
     frame = pl.DataFrame({s.name: typed(s, markers, decimal_comma=decimal_comma) for s in raw.get_columns()})
@@ -189,6 +194,8 @@ def _table(
         notes.append("decimal commas: 1,5 is read as 1.5")
     notes += _unread(frame)
     rows = np.arange(raw.height)
+    if keep_empty:
+        return Table(frame, raw, name, tuple(notes), rows=rows, missing=markers)
     empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
     if empty.all():
         raise DataError(f"{name} holds no cell that is not missing: {raw.height} rows, {raw.width} columns")

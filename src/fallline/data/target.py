@@ -37,6 +37,7 @@ class ClassTarget(Record):
 
     name: str
     classes: tuple[Any, ...] = ()
+    n_outputs: ClassVar[int] = 1
 
     @property
     def kind(self) -> str:
@@ -61,7 +62,7 @@ class ClassTarget(Record):
 
     def decode(self, codes: Any) -> np.ndarray:
         """The labels of the codes, in an array of the labels' own type."""
-        return label_array(self.classes)[np.asarray(codes, dtype=np.int64)]
+        return _label_array(self.classes)[np.asarray(codes, dtype=np.int64)]
 
 
 @record
@@ -74,6 +75,7 @@ class NumberTarget(Record):
     kind: str = setting("numbers", choices=("numbers", "counts"))
     classes: ClassVar[tuple[Any, ...]] = ()  # as ClassTarget has them: there are none
     n_classes: ClassVar[int] = 0
+    n_outputs: ClassVar[int] = 1
 
     def encode(self, table: Table) -> np.ndarray:
         """(n,) float32, standardised; DataError for a missing, infinite or text cell, with the row."""
@@ -274,7 +276,7 @@ def _classes(cells: pl.Series) -> tuple[Any, ...]:
     return tuple(labels.to_list())
 
 
-def label_array(classes: tuple[Any, ...]) -> np.ndarray:
+def _label_array(classes: tuple[Any, ...]) -> np.ndarray:
     kinds = {type(c) for c in classes}
     return np.array(classes) if len(kinds) == 1 else np.array(classes, dtype=object)
 

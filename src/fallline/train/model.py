@@ -49,6 +49,7 @@ from fallline.train.metrics import (
     regression_metrics,
 )
 from fallline.train.model_file import read_model, write_model
+from fallline.train.slopes import in_own_units, prediction_slopes
 from fallline.train.step import loss_of, row_losses, scorer
 
 
@@ -144,11 +145,20 @@ class Model:
         if self.intervals is None:
             raise ConfigError("no rows outside training have told how far off predictions are: fl.TabularRegressor "
                               "keeps such rows, and its model file holds what they say")  # fmt: skip
-        return self.intervals.around(self.loss, self.target, self.scores(X), alpha)
+        return self.intervals_of(self.scores(X), alpha)
+
+    def intervals_of(self, scores: np.ndarray, alpha: float = 0.1) -> np.ndarray:
+        """The intervals of rows with these scores, where the model has what they need."""
+        assert self.intervals is not None
+        return self.intervals.around(self.loss, self.target, scores, alpha)
 
     def deviation(self, X: Any) -> np.ndarray:
         """σ of each prediction in the target's unit, where the loss learns it (distribution="normal").   -> like y"""
-        return deviation(self.loss, self.target, self.scores(X))
+        return self.deviations(self.scores(X))
+
+    def deviations(self, scores: np.ndarray) -> np.ndarray:
+        """σ of predictions from scores."""
+        return deviation(self.loss, self.target, scores)
 
     def _linked(self, scores: np.ndarray) -> np.ndarray:
         return np.asarray(self.loss.predict(scores.astype(np.float64)))
@@ -181,6 +191,21 @@ class Model:
         arrays = program.restore(run(*found.values(), *leaves(x).values(), encoded))
         return arrays if wrt == "weights" else map_leaves(lambda path, _: arrays.get(path), x)
 
+    def input_gradients(self, X: Any, names: Sequence[str] = ()) -> np.ndarray:
+        """d prediction / d input of each row, per unit of the input and of the target.
+
+        -> (n, columns) of the predicted number or of the probability of the second of two classes; (n, columns, k) of
+        k classes, labels, outputs or quantiles. Of a table the columns are `names` (those of training without), with
+        NaN for categories and missing cells
+        """
+        if self.columns is None:
+            found = prediction_slopes(self.network, self.loss, self.inputs(X), self.engine)
+        else:
+            table = read_table(X)
+            found = prediction_slopes(self.network, self.loss, self.inputs(table), self.engine)
+            found = in_own_units(found, self.columns, table, tuple(names) or self.feature_names or table.names)
+        return found if self.classes else found * np.asarray(self.target.scale)
+
     def explain_step(self, batch: Any, **settings: Any) -> Any:
         """One step of gradient descent on a batch, every number under its heading; `fl.explain_step` has the settings.
 
@@ -212,12 +237,16 @@ class Model:
 
         return J, network
 
+    def encode(self, y: Any) -> np.ndarray:
+        """Targets, an array or the table that holds them, as the loss takes them."""
+        return encode_targets(self.loss, self.target, y, self.dtype)
+
     def rows(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """The arrays that the network reads and the encoded targets; a table holds its targets itself."""
         if y is None and self.columns is None:
             raise DataError("the targets are needed: pass X and y")
         x = self.inputs(X)
-        encoded = encode_targets(self.loss, self.target, read_table(X) if y is None else y, self.dtype)
+        encoded = self.encode(read_table(X) if y is None else y)
         if n_rows(x) != len(encoded):
             raise DataError(f"X has {n_rows(x)} rows and y {len(encoded)}: they must have equally many")
         return x, encoded
@@ -250,10 +279,12 @@ def load(path: str | Path, engine: str = "auto") -> Model:
 def score_rows(network: Layer, x: Any, engine: str) -> np.ndarray:
     """The scores of all rows, in chunks.   -> (n,) or (n, n_scores)"""
     total, parts, running = n_rows(x), [], get_engine(engine)
-    found = list(leaves(network).values())
+    found, call, size = list(leaves(network).values()), None, 0
     for start in range(0, total, CHUNK):
         part = take_rows(x, np.s_[start : start + CHUNK])
-        parts.append(scorer(network, part, running)(*found, *leaves(part).values())[0])
+        if call is None or n_rows(part) != size:
+            call, size = scorer(network, part, running), n_rows(part)
+        parts.append(call(*found, *leaves(part).values())[0])
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

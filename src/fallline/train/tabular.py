@@ -187,13 +187,26 @@ class Prepared:
         fitted = self._trainer(*given, consumers=consumers, checkpoints=checkpoints, part="network").run()
         if fitted.ended == "interrupted":
             epochs = max(1, fitted.history[-1]["epoch"])
-        adam = as_record("adam", Optimizer).replace(learning_rate=BASELINE_RATE)
-        kept = None if fitted.ended == "interrupted" else checkpoints
-        given = self._linear(), adam, epochs, options.made_rule(target=False)
-        baseline = self._trainer(*given, checkpoints=kept, part="baseline").run()
+        baseline = self._baseline(epochs, None if fitted.ended == "interrupted" else checkpoints)
         fitted.model = replace(fitted.model, notes={"options": to_json(options), "best_epoch": fitted.best_epoch})
         seconds = time.perf_counter() - start if checkpoints is None else checkpoints.elapsed
         return TableRun(self, fitted, baseline, seconds)
+
+    def _baseline(self, epochs: int, checkpoints: Checkpoints | None = None) -> Fit:
+        """The trained linear model."""
+        adam = as_record("adam", Optimizer).replace(learning_rate=BASELINE_RATE)
+        given = self._linear(), adam, epochs, self.options.made_rule(target=False)
+        return self._trainer(*given, checkpoints=checkpoints, part="baseline").run()
+
+    def baseline_metrics(self) -> dict[str, dict[str, float]]:
+        """Trains the linear baseline alone, and gives its metrics on each part of the rows."""
+        return self.measure(self._baseline(self.options.epochs).model)
+
+    def measure(self, model: Model) -> dict[str, dict[str, float]]:
+        """A model's metrics on each part of the rows that has any."""
+        parts = {"train": self.split.train, "validation": self.split.validation, "test": self.split.test}
+        taken = {name: self.examples.take(rows) for name, rows in parts.items() if len(rows)}
+        return {name: measured(model, part.x, part.y, part.w) for name, part in taken.items()}
 
     def _trainer(self, model: Model, optimizer: Minimizer, epochs: int, rule: StoppingRule, **given: Any) -> Trainer:
         options, train = self.options, drop_absent(self.examples.take(self.split.train))
@@ -239,22 +252,12 @@ class TableRun:
     @cached_property
     def metrics(self) -> dict[str, dict[str, float]]:
         """The network's metrics on each part of the rows."""
-        return self._metrics(self.fit.model)
+        return self.prepared.measure(self.fit.model)
 
     @cached_property
     def baseline_metrics(self) -> dict[str, dict[str, float]]:
         """The linear baseline's metrics on each part of the rows."""
-        return self._metrics(self.baseline.model)
-
-    def _metrics(self, model: Model) -> dict[str, dict[str, float]]:
-        split = self.prepared.split
-        parts = {"train": split.train, "validation": split.validation, "test": split.test}
-        found = {}
-        for name, rows in parts.items():
-            if len(rows):
-                part = self.prepared.examples.take(rows)
-                found[name] = measured(model, part.x, part.y, part.w)
-        return found
+        return self.prepared.measure(self.baseline.model)
 
 
 def prepare(table: Table, target: str | int | None, options: TableOptions) -> Prepared:

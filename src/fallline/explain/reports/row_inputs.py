@@ -73,10 +73,10 @@ def _of_table(told: RowExplanation) -> Iterator[Input]:
 def _number_input(
     column: NumberColumn, one: Table, cell: str, read: np.ndarray, g: np.ndarray, of_loss: np.ndarray | None
 ) -> Input:
-    slope = float(column.slope(one)[0])
-    missing = slope != slope
+    slopes = column.slopes(one)[0]
+    missing = slopes[0] != slopes[0]
     reads = number_text(float(read[0]), 4) + (f" (fill {column.fill:g})" if missing else "")
-    per_unit = None if missing else float(g[0]) * slope
+    per_unit = None if missing else float(g @ slopes)
     loss = None if of_loss is None else float(of_loss[0])
     return Input(
         column.name,
@@ -86,7 +86,7 @@ def _number_input(
         float(g[0]),
         per_unit,
         loss,
-        None if loss is None or missing else loss * slope,
+        None if of_loss is None or missing else float(of_loss @ slopes),
     )
 
 

@@ -83,7 +83,7 @@ def _words(told: RowExplanation) -> str:
     if told.model.columns is None:
         return f"d{s}/dx says how fast {s} grows with the input.{loss}"
     vector = ", of a vector the length of its gradient" if told.model.columns.cardinalities else ""
-    marks = {c.features[-1] for c in told.model.columns.fitted if isinstance(c, NumberColumn) and c.indicator}
+    marks = {c.features[1] for c in told.model.columns.fitted if isinstance(c, NumberColumn) and c.indicator}
     marked = marks & {i.name for i in told.inputs}
     missing = " A missing number is read as its fill and, in a row of its own, as a 1 that says so." if marked else ""
     return (
