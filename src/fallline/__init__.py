@@ -31,6 +31,7 @@ _HOMES = {
     "fallline.engines.engine": ("get_engine",),
     "fallline.estimators.estimator": ("Classifier", "Estimator", "Regressor"),
     "fallline.estimators.mlp": ("MLPClassifier", "MLPRegressor"),
+    "fallline.estimators.tabular": ("TabularClassifier", "TabularRegressor"),
     "fallline.explain.figures.boundary": ("plot_boundary",),
     "fallline.explain.figures.descents": ("plot_descent",),
     "fallline.explain.figures.functions": ("plot_function", "plot_functions"),

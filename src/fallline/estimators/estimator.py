@@ -125,7 +125,8 @@ class Estimator(BaseEstimator):
         """The loss; ConfigError for one of the other task."""
         loss = as_record(self._usual_loss(y) if self.loss is None else self.loss, Loss)
         if loss.task != self.task:
-            other = "Regressor" if loss.task == "regression" else "Classifier"
+            name, kinds = type(self).__name__, ("Regressor", "Classifier")
+            other = name.replace(*kinds) if name.endswith("Regressor") else name.replace(*kinds[::-1])
             raise ConfigError(f"loss={self.loss!r} is one of {loss.task}: take fl.{other}, or leave the loss out")
         return loss
 

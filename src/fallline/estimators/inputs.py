@@ -63,7 +63,7 @@ def checked_pair(
     if is_classifier(estimator) and y.dtype.kind == "O":
         _check_cells(y)
     if is_classifier(estimator) and not any_labels:
-        _check_labels(estimator, y)
+        checked_labels(estimator, y)
     return X, y
 
 
@@ -203,8 +203,10 @@ def _check_cells(y: np.ndarray) -> None:
         raise DataError(f"y mixes {' and '.join(kinds)}: make all labels text, or all numbers") from None
 
 
-def _check_labels(estimator: BaseEstimator, y: np.ndarray) -> None:
+def checked_labels(estimator: BaseEstimator, y: np.ndarray) -> None:
     """DataError for targets that are no labels."""
+    if y.dtype.kind == "O":
+        _check_cells(y)
     try:
         check_classification_targets(y)
     except ValueError as error:
@@ -212,4 +214,4 @@ def _check_labels(estimator: BaseEstimator, y: np.ndarray) -> None:
         raise DataError(f"{' '.join(str(error).split())} fl.{other} takes them") from None
 
 
-__all__ = ["SPARSE", "checked_pair", "checked_rows", "checked_weights"]
+__all__ = ["SPARSE", "checked_labels", "checked_pair", "checked_rows", "checked_weights"]
