@@ -18,6 +18,9 @@ QUESTIONS = {
     "whole_problem": "time and gradients until the optimum of linear models, beside other libraries' L-BFGS",
     "first_fit": "a fresh process from import to a trained model; the command line beside a scikit-learn script",
     "gradient_free": "evaluations until Rastrigin and Rosenbrock are solved without a gradient, beside pycma and SciPy",
+    "tables": "cross-validated accuracy on real tables, and fit seconds, beside other estimators with their defaults",
+    "large_table": "memory and time of a fit on a million rows of mixed columns, and of a million predictions",
+    "coverage": "how often intervals hold the target, and what calibration does to log-loss, over many splits",
     "exactness": "runs that are killed at random moments and resumed, beside one that nobody killed",
     "classic": "fl.MLPClassifier with default arguments beside scikit-learn's: time and accuracy, seed by seed",
     "diagnosis": "how often fl.diagnose accuses a sound training, and misses a broken one",
@@ -75,6 +78,14 @@ def _add_options(parser: argparse.ArgumentParser, question: str) -> None:
     if question == "classic":
         parser.add_argument("--seeds", type=int, default=5, metavar="N", help="fits of each, in turn (default 5)")
         parser.add_argument("--max-iter", type=int, default=20, metavar="N", help="of both on the images (default 20)")
+    if question == "coverage":
+        parser.add_argument("--data", metavar="FOLDER", help="where the tables lie that scikit-learn does not package")
+    if question == "tables":
+        parser.add_argument("--contestants", type=_words, metavar="NAME,NAME…", help="default all that are installed")
+        parser.add_argument("--tables", type=_words, metavar="NAME,NAME…", help="default all")
+        parser.add_argument("--data", metavar="FOLDER", help="where the tables lie that scikit-learn does not package")
+        parser.add_argument("--folds", type=int, metavar="N", help="of the cross-validation (default 5)")
+        parser.add_argument("--rows", type=int, metavar="N", help="of each table at most, drawn with seed 0")
     if question == "diagnosis":
         parser.add_argument("--tables", type=_words, metavar="NAME,NAME…", help="packaged sets, or FILE:TARGET")
     if question in ("first_fit", "exactness"):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import correctness, exactness, gradient_free, steps
+from benchmarks import correctness, exactness, gradient_free, steps, tables
 from benchmarks.__main__ import main
 from benchmarks.contestants import PEERS, Contestant, choose_peers
 from benchmarks.report import duration, number
@@ -103,6 +103,25 @@ def test_classic_compares_both_perceptrons(answer):
     assert "images, 300 × 784: max_iter=2 for both" in told
 
 
+def test_tables_measures_every_contestant_on_the_same_folds(answer):
+    entries, told = answer("tables", "--tables", "iris,diabetes,heart", "--rows", "60",
+                           "--contestants", "linear,HistGB")  # fmt: skip
+    found = {(e["table"], e["contestant"]): e for e in entries}
+    assert list(found) == [(t, c) for t in ("iris", "diabetes") for c in ("linear", "HistGB")]
+    assert all(len(e["fold_seconds"]) == 2 for e in entries)  # --quick
+    assert np.mean(found["iris", "linear"]["auc"]) > 0.9
+    assert np.mean(found["diabetes", "linear"]["rmse"]) < 1.0
+    assert "left out: heart: its file is in no folder that was given" in told
+    assert "mean rank" in told
+
+
+def test_ranks_share_ties_and_know_which_way_is_better():
+    entries = [{"table": "t", "contestant": n, "auc": [a], "log_loss": [b]}
+               for n, a, b in (("a", 0.9, 0.3), ("b", 0.9, 0.2), ("c", 0.8, 0.4))]  # fmt: skip
+    assert tables.ranks(entries, "auc") == {"a": 1.5, "b": 1.5, "c": 3.0}
+    assert tables.ranks(entries, "log_loss") == {"a": 2.0, "b": 1.0, "c": 3.0}
+
+
 def test_compile_times_every_state_of_the_cache(answer):
     (entry,), _ = answer("compile")
     assert entry["workload"] == "depth 2"
@@ -168,6 +187,7 @@ def test_gradient_free_counts_evaluations_beside_those_of_scipy(answer):
     "words",
     [("steps", "--workloads", "hart"), ("steps", "--peers", "trch"), ("scaling", "--sweeps", "hight"),
      ("whole_problem", "--peers", "skl"), ("gradient_free", "--methods", "CMA"), ("gradient_free", "--peers", "cma"),
+     ("tables", "--tables", "irsi"), ("tables", "--contestants", "CatBost"),
      ("first_fit", "--target", "AHD"), ("steps", "--threads", "1000")],
 )  # fmt: skip
 def test_what_is_unknown_is_refused_before_anything_runs(words):
@@ -237,3 +257,18 @@ def test_numbers_are_shown_with_three_digits(value, shown):
 
 def test_durations_have_the_unit_that_suits_them():
     assert [duration(s) for s in (1.5, 0.0123, 4.4e-6, 2e-8)] == ["1.5 s", "12.3 ms", "4.4 µs", "0.02 µs"]
+
+
+def test_coverage_and_calibration_on_splits(answer):
+    numbers, classes = answer("coverage")[0]
+    assert (numbers["table"], classes["table"]) == ("diabetes", "breast-cancer")
+    assert 0.8 < numbers["coverage"]["0.95"] <= 1.0
+    assert classes["calibrated"] > 0
+
+
+@pytest.mark.slow
+def test_a_large_table_is_measured_in_a_process_of_its_own(answer):
+    (entry,), told = answer("large_table")
+    assert entry["what"] == "plain"
+    assert 0 < entry["gigabytes"] < 4
+    assert "GB beyond the table" in told

@@ -79,8 +79,8 @@ def output_unit(loss: Loss, n_scores: int) -> str:
 
 
 def n_scores_of(model: Model) -> int:
-    """How many scores a row has; a table has one target column."""
-    return model.loss.n_scores(len(model.classes), 1)
+    """How many scores a row has."""
+    return model.loss.n_scores(model.target.n_classes, model.target.n_outputs)
 
 
 def unit_text(model: Model) -> str:

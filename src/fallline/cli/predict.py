@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from fallline.cli.flags import READING_OPTIONS, Data, ModelPath, read, reads_table
@@ -30,22 +31,33 @@ Output = Annotated[
 ]  # fmt: skip
 
 
+Interval = Annotated[
+    str | None,
+    typer.Option("--interval", metavar="SHARE", help="also the ends of an interval that holds this share of the "
+                 "targets, such as 0.9; of a model that --preset tabular trained on numbers"),
+]  # fmt: skip
+
+
 @reads_table
 def predict(
     model: ModelPath,
     data: Data,
     *,
     output: Output = None,
+    interval: Interval = None,
     **given: Any,
 ) -> None:
     written = None if output is None else Path(output)
     check_suffix(written)
+    share = share_of(interval)
     if written is not None and written.exists() and Path(data).exists() and written.samefile(data):
         raise ConfigError(f"cannot write {written}: it is the table that is read; give another name")
     trained = load(model)
     columns = columns_of(trained, model)
     table = read(data, given, markers_of(trained))
-    new = predictions(trained, table)
+    if share is not None and trained.intervals is None:
+        raise ConfigError(f"--interval {interval}: {model} holds no intervals, train numbers with --preset tabular")
+    new = predictions(trained, table, share)
     for note in (*table.notes, *columns.notes(table)):
         print(f"note: {one_line(in_flags(note, READING_OPTIONS))}", file=sys.stderr)
     if written is not None:
@@ -83,11 +95,35 @@ def markers_of(model: Model) -> list[str] | None:
     return reading.get("missing") or None if isinstance(reading, dict) else None
 
 
-def predictions(model: Model, table: Table) -> dict[str, Any]:
-    """ "prediction", and "p_<class>" for each class where the loss gives probabilities."""
+def predictions(model: Model, table: Table, share: float | None = None) -> dict[str, Any]:
+    """ "prediction", and "p_<class>" for each class where the loss gives probabilities; several numbers are one each.
+
+    share  of the rows that "low" and "high" are to hold, where it is given
+    """
     scores = model.scores(table)
-    found: dict[str, Any] = {"prediction": model.predicted(scores)}
+    found = _columns("prediction", model.predicted(scores), model)
     if model.classes and model.loss.probabilistic:
         probabilities = model.probabilities(scores)
         found |= {f"p_{label}": probabilities[:, i] for i, label in enumerate(model.classes)}
+    if share is not None:
+        ends = model.intervals_of(scores, 1 - share)
+        found |= _columns("low", ends[:, 0], model) | _columns("high", ends[:, 1], model)
+    return found
+
+
+def _columns(name: str, values: Any, model: Model) -> dict[str, Any]:
+    if values.ndim == 1:
+        return {name: values}
+    parts = model.classes or getattr(model.target, "names", ()) or np.atleast_1d(getattr(model.loss, "q", ()))
+    return {f"{name}_{part}": values[:, i] for i, part in enumerate(parts)}
+
+
+def share_of(text: str | None) -> float | None:
+    """What --interval says; ConfigError for anything but a share between 0 and 1."""
+    try:
+        found = None if text is None else float(text)
+    except ValueError:
+        found = -1.0
+    if found is not None and not 0 < found < 1:
+        raise ConfigError(f"--interval {text}: give the share of the rows to be inside, between 0 and 1, such as 0.9")
     return found

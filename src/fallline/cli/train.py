@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fallline.cli import describe, show
+from fallline.cli import bag, describe, show
 from fallline.cli.asked import LIMITS, NONE, Asked, begin, checkpoints_at, seconds
 from fallline.cli.findings import one_line_of, told_briefly
 from fallline.cli.flags import Data, Json, Target, reads_table, with_flags
@@ -33,6 +33,7 @@ fallline train heart.csv --target AHD
 fallline train prices.parquet --hidden 128,64 --activation gelu --seed 1
 fallline train rings.csv --loss poisson --schedule "cosine(0.01)"
 fallline train heart.csv --target AHD --json > result.json
+fallline train heart.csv --target AHD --preset tabular
 fallline train --resume runs/heart
 """
 NAMES = ("delimiter", "encoding", "missing", *(f.name for f in fields_of(TableOptions)))
@@ -60,6 +61,14 @@ Every = Annotated[
     typer.Option("--checkpoint", metavar="SECONDS", help="how often to keep what --resume needs: every so many seconds "
                  "(default 30), 0 after every call of the engine, or none"),
 ]  # fmt: skip
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="NAME", help="plain: one network, with its history (default); tabular: a bag of "
+                 "networks and a linear model, which takes longer and is most often more accurate"),
+]  # fmt: skip
+Level = Annotated[
+    str | None, typer.Option("--budget", metavar="NAME", help="of --preset tabular: fast, default or best")
+]
 MaybeData = Annotated[str | None, *Data.__metadata__]
 
 
@@ -72,11 +81,14 @@ def train(
     out: Out = None,
     resume: Resume = None,
     checkpoint: Every = None,
+    preset: Preset = None,
+    budget: Level = None,
     json: Json = False,
     quiet: Quiet = False,
     **given: Any,
 ) -> None:
     say = (lambda lines: None) if quiet or json else show.emit
+    bag.check_flags(given, preset or "plain", budget, checkpoint)
     if resume is not None:
         kept = _found(resume, checkpoint)
         asked = Asked.kept(kept, data, {**given, "target": target, "out": out})
@@ -93,6 +105,9 @@ def train(
     asked = Asked.given(data, target, given)
     prepared = asked.prepared()
     path = Path("runs") / prepared.table.name if out is None else Path(out)
+    if preset == "tabular":
+        _run_bag(asked, prepared, RunFolder.open(path), given, budget, say, json)
+        return
     _run(asked, prepared, RunFolder.open(path), checkpoints_at(path, checkpoint), say, json, quiet)
 
 
@@ -119,6 +134,21 @@ def _run(
     if kept is not None:
         kept.finish()
     say(closing(folder, diagnosed=bool(found), goes_on=kept is not None and not kept.finished))
+    if json:
+        show.emit_json(result)
+
+
+def _run_bag(
+    asked: Asked, prepared: Prepared, folder: RunFolder, given: dict[str, Any], budget: str | None, say: Any, json: bool
+) -> None:
+    """Trains a bag of networks, and keeps what comes of it in the folder."""
+    try:
+        say(opening(prepared, asked.target, network=False))
+        _, result, members = bag.train_a_bag(asked, prepared, folder, given, budget)
+    except BaseException:
+        folder.discard()
+        raise
+    say([*bag.report(result, members), *bag.closing(folder.path, folder.replaced)])
     if json:
         show.emit_json(result)
 
@@ -172,21 +202,27 @@ def _announce_baseline() -> Consumer:
     return look
 
 
-def opening(prepared: Prepared, target: str | None) -> list[show.Line | str]:
-    """What was decided before training: columns, target, output unit and loss, split, network."""
+def opening(prepared: Prepared, target: str | None, *, network: bool = True) -> list[show.Line | str]:
+    """What was decided before training: columns, target, output unit and loss, split, network (where it is one)."""
     table, model, width = prepared.table, prepared.model, show.screen_width()
     assert model.columns is not None
     chosen = "" if target is not None else ", the set's own target" if table.target else ", the last column"
     reason = in_flags(prepared.reason, NAMES)
     why = "asked for" if prepared.options.loss else WHY[prepared.kind]
     split = prepared.split
+    parts = f"{len(split.train):,} train, {len(split.validation):,} decide when to stop (validation)"
+    if not network:
+        parts = f"{len(split.train) + len(split.validation):,} train, each judged by members that never saw it"
+    head = ("network", "output", "parameters")
+    drawn: list[show.Line | str] = []
+    if network:
+        drawn = [*show.table(head, describe.network_rows(model), right=(1, 2), width=width), ""]
     facts = [
         ("target", f"{describe.name_text(model.target.name)}{chosen}: {describe.target_text(table, model.target)}"),
         ("kind", f"{describe.kind_text(prepared.kind, len(model.classes))}: {reason}"),
         ("output", f"{describe.unit_text(model)} and {describe.loss_name(model.loss)}, {why}"),
-        ("rows", f"{len(split.train):,} train, {len(split.validation):,} decide when to stop (validation), "
-                 f"{len(split.test):,} judge the result (test)"),
-    ]  # fmt: skip
+        ("rows", f"{parts}, {len(split.test):,} judge the result (test)"),
+    ]
     return [
         *show.wrap(f"{table.name}: {table.n_rows:,} rows, {len(table.names)} columns", width),
         *(line for note in table.notes for line in show.wrap(f"note: {in_flags(note, NAMES)}", width, show.INDENT)),
@@ -195,8 +231,7 @@ def opening(prepared: Prepared, target: str | None) -> list[show.Line | str]:
         "",
         *show.facts(facts, width),
         "",
-        *show.table(("network", "output", "parameters"), describe.network_rows(model), right=(1, 2), width=width),
-        "",
+        *drawn,
     ]
 
 
