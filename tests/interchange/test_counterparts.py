@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import spatial, special
 
 import fallline as fl
 from fallline.core.errors import ConfigError
@@ -80,6 +80,11 @@ TORCH = {
     "LogSoftmax": lambda z, m: special.log_softmax(z, m.options["dim"]),
     "GLU": lambda z, m: halves(z, m.options["dim"]),
     "ColumnEmbedding": lambda z, m: np.concatenate([z[0], *map(looked_up, m.arrays.values(), z[1].T)], 1),
+    "PiecewiseEncoding": lambda z, m: np.c_[z, np.clip(z @ m.arrays["A"] + m.arrays["c"], 0, 1)],
+    "PeriodicEncoding": lambda z, m: np.c_[
+        z, np.cos(2 * np.pi * (z[:, m.options["columns"], None] * m.arrays["f"] + m.arrays["c"])).reshape(len(z), -1)
+    ],
+    "LaplaceBasis": lambda z, m: np.exp(-spatial.distance.cdist(z * m.arrays["v"], m.arrays["c"], "cityblock")),
     "Mixture": lambda z, m: mixed(z, m.arrays["shares"], m.options["link"]),
     "Temperature": lambda z, m: z / m.arrays["T"],
     "Ascending": lambda z, m: np.cumsum(np.concatenate([z[:, :1], np.logaddexp(0, z[:, 1:])], 1), 1),

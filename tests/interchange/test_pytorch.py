@@ -68,6 +68,19 @@ def test_every_kind_of_model(name):
     assert_close(found.reshape(meant.shape), meant, "library")
 
 
+@pytest.mark.parametrize("norm", [1, 2])
+def test_a_bag_with_a_more_exact_member(norm, rng):
+    """A kernel member has float64 arrays beside float32 ones: its weights of both signs nearly cancel."""
+    x = rng.normal(size=(30, 4)).astype(np.float32)
+    near = fl.Sequential(fl.LaplaceBasis(30, norm=norm), fl.Dense(2)).build(x.astype(np.float64), 0)
+    wavy = fl.Sequential(fl.PeriodicEncoding(3, columns=(1, 3)), fl.PiecewiseEncoding(4), fl.Dense(2)).build(x, 0)
+    for members in ((near, wavy), (wavy, near)):
+        network = fl.Ensemble(*members, mix=fl.Mixture("softmax", shares=np.array([0.25, 0.75], np.float32)))
+        module = fl.to_torch(network)
+        assert_close(answers(module, x), network(x), "library")
+        assert repr(fl.from_torch(module)) == repr(network)
+
+
 @pytest.mark.parametrize("name", tables.NAMES)
 def test_a_packaged_table_with_missing_and_unseen_cells(name):
     case = tables.case(name)

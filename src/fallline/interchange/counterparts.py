@@ -32,9 +32,12 @@ from fallline.nn.dropout import Dropout
 from fallline.nn.embed import ColumnEmbedding, Embedding, Flatten, Reshape
 from fallline.nn.ensemble import Ensemble, Mixture
 from fallline.nn.joint import GLU, LogSoftmax, Softmax
+from fallline.nn.laplace import LaplaceBasis
 from fallline.nn.layer import Layer, recipe_of
 from fallline.nn.norm import BatchNorm, LayerNorm
 from fallline.nn.outputs import Ascending, CumulativeLogit, Temperature
+from fallline.nn.periodic import PeriodicEncoding
+from fallline.nn.piecewise import PiecewiseEncoding
 from fallline.nn.rectifiers import GELU, SELU, HardSwish, Mish, PReLU, SiLU
 
 CONTAINERS: dict[type[Layer], str] = {Sequential: "Sequential", Residual: "Residual", Ensemble: "Ensemble"}
@@ -193,6 +196,19 @@ COUNTERPARTS = (
         "ColumnEmbedding",
         fields={"cardinalities": "cardinalities", "units": "units"},
         listed={"tables": "table"},
+    ),
+    Counterpart(PiecewiseEncoding, "PiecewiseEncoding", fields={"bins": "bins"}, arrays={"A": "A", "c": "c"}),
+    Counterpart(
+        PeriodicEncoding,
+        "PeriodicEncoding",
+        fields={name: name for name in ("waves", "scale", "columns")},
+        arrays={"f": "f", "c": "c"},
+    ),
+    Counterpart(
+        LaplaceBasis,
+        "LaplaceBasis",
+        fields={name: name for name in ("units", "width", "norm")},
+        arrays={"v": "v", "c": "c"},
     ),
     Counterpart(Mixture, "Mixture", fields={"link": "link"}, arrays={"shares": "shares"}),
     Counterpart(Temperature, "Temperature", arrays={"T": "T"}),

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fallline.nn.laplace import TINY
+
 
 class Residual(nn.Sequential):
     """y = x + f_n(… f_1(x))"""
@@ -31,11 +33,16 @@ class Reshape(nn.Module):
 
 
 class Ensemble(nn.Sequential):
-    """y = mix([f_1(x), f_2(x), …]); the last of the modules is the one that mixes."""
+    """y = mix([f_1(x), f_2(x), …]); the last of the modules is the one that mixes.
+
+    Each member gets the floats of x in its own dtype: one may be more exact than the others.
+    """
 
     def forward(self, x: Any) -> torch.Tensor:
         *members, mix = self
-        return mix(torch.stack([member(x) for member in members], dim=1))
+        scores = [member(_in_dtype_of(member, x)) for member in members]
+        widest = max((score.dtype for score in scores), key=lambda dtype: dtype.itemsize)
+        return mix(torch.stack([score.to(widest) for score in scores], dim=1))
 
 
 class Mixture(nn.Module):
@@ -75,6 +82,55 @@ class ColumnEmbedding(nn.Module):
 
     def extra_repr(self) -> str:
         return f"cardinalities={self.cardinalities}, units={self.units}"
+
+
+class PiecewiseEncoding(nn.Module):
+    """y = [x, clip(x A + c, 0, 1)]"""
+
+    def __init__(self, bins: int):
+        super().__init__()
+        self.bins = bins
+        self.register_buffer("A", torch.empty(0, 0))
+        self.register_buffer("c", torch.empty(0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, (x @ self.A + self.c).clamp(0, 1)], dim=-1)
+
+    def extra_repr(self) -> str:
+        return f"bins={self.bins}"
+
+
+class PeriodicEncoding(nn.Module):
+    """y = [x, cos(2π (x f + c))], the waves of some columns or of all (None)."""
+
+    def __init__(self, waves: int, scale: float, columns: tuple[int, ...] | None = None):
+        super().__init__()
+        self.waves, self.scale, self.columns = waves, scale, columns
+        self.f, self.c = nn.Parameter(torch.empty(0)), nn.Parameter(torch.empty(0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        chosen = x if self.columns is None else x[..., list(self.columns)]
+        waves = torch.cos(2 * torch.pi * (chosen[..., None] * self.f + self.c))
+        return torch.cat([x, waves.flatten(-2)], dim=-1)
+
+    def extra_repr(self) -> str:
+        return f"waves={self.waves}, scale={self.scale}, columns={self.columns}"
+
+
+class LaplaceBasis(nn.Module):
+    """y_k = exp(-‖v x - c_k‖), in the norm 1 or 2."""
+
+    def __init__(self, units: int, width: float, norm: int = 1):
+        super().__init__()
+        self.units, self.width, self.norm = units, width, norm
+        self.v, self.c = nn.Parameter(torch.empty(0)), nn.Parameter(torch.empty(0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        apart = (x * self.v)[..., None, :] - self.c
+        return torch.exp(-(apart.abs().sum(-1) if self.norm == 1 else (apart.square().sum(-1) + TINY).sqrt()))
+
+    def extra_repr(self) -> str:
+        return f"units={self.units}, width={self.width}, norm={self.norm}"
 
 
 class Temperature(nn.Module):
@@ -152,12 +208,20 @@ class Affine(nn.Module):
         return f"scale={self.scale}, mean={self.mean}"
 
 
+def _in_dtype_of(module: nn.Module, x: Any) -> Any:
+    """The floats of x, a tensor or a tuple of tensors, in the dtype of the module's arrays."""
+    if isinstance(x, tuple):
+        return tuple(_in_dtype_of(module, part) for part in x)
+    floats = [array for array in (*module.parameters(), *module.buffers()) if array.is_floating_point()]
+    return x.to(floats[0].dtype) if floats and x.is_floating_point() else x
+
+
 def _softplus(x: torch.Tensor) -> torch.Tensor:
     """log(1 + e^x) = max(x, 0) + log(1 + e^-|x|): torch's own is a straight line from 20 on."""
     return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))
 
 
 __all__ = [
-    "Affine", "Ascending", "ColumnEmbedding", "CumulativeLogit", "Ensemble", "Exp", "Means", "Mixture", "Reshape",
-    "Residual", "Sorted", "Temperature",
+    "Affine", "Ascending", "ColumnEmbedding", "CumulativeLogit", "Ensemble", "Exp", "LaplaceBasis", "Means", "Mixture",
+    "PeriodicEncoding", "PiecewiseEncoding", "Reshape", "Residual", "Sorted", "Temperature",
 ]  # fmt: skip
