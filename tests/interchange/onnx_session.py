@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import formats
+
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64)": "int64"}
@@ -25,24 +27,13 @@ def running(source: Any) -> Any:
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def number(cell: Any) -> float:
-    """A cell as a number; of a date the days since 1970-01-01."""
-    if isinstance(cell, str):
-        return float(np.datetime64(cell, "s").astype(int) / 86_400)
-    return float("nan") if cell is None else cell
-
-
 def fed(running: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
     """Each input in its dtype; cells of a table as a column, missing ones as "" and NaN."""
     found = {}
     for port in running.get_inputs():
         cells = rows[port.name]
-        if isinstance(cells, np.ndarray):
-            found[port.name] = cells.astype(DTYPES[port.type])
-        elif port.type == "tensor(string)":
-            found[port.name] = np.array([["" if cell is None else cell] for cell in cells], dtype=object)
-        else:
-            found[port.name] = np.array([[number(cell)] for cell in cells], dtype=DTYPES[port.type])
+        listed = isinstance(cells, list)
+        found[port.name] = formats.fed(cells, port.type) if listed else cells.astype(DTYPES[port.type])
     return found
 
 

@@ -140,6 +140,15 @@ def test_every_counterpart_computes_what_its_layer_does_and_comes_back_as_that_l
     assert set(pair.read_arguments) <= set(module.options), "what is read back has to be written"
 
 
+def test_networks_that_were_trained_together_are_an_ensemble(rng):
+    x = rng.normal(size=(5, 3))
+    network = filled(fl.Together(fl.Dense(2), fl.Dense(2), link="softmax"), x, rng)
+    made = module_of(network)
+    assert made.name == "Ensemble"
+    assert_close(forward(made, x), network(x))
+    assert isinstance(layer_of(made), fl.Ensemble)
+
+
 def test_the_tanh_form_of_gelu_is_named_as_torch_names_it(rng):
     assert module_of(fl.GELU(approximate=True)).options == {"approximate": "tanh"}
     assert layer_of(module_of(fl.GELU(approximate=True))) == fl.GELU(approximate=True)

@@ -30,7 +30,7 @@ from fallline.nn.containers import Residual, Sequential
 from fallline.nn.dense import Dense
 from fallline.nn.dropout import Dropout
 from fallline.nn.embed import ColumnEmbedding, Embedding, Flatten, Reshape
-from fallline.nn.ensemble import Ensemble, Mixture
+from fallline.nn.ensemble import Ensemble, Mixture, Together
 from fallline.nn.joint import GLU, LogSoftmax, Softmax
 from fallline.nn.laplace import LaplaceBasis
 from fallline.nn.layer import Layer, recipe_of
@@ -40,7 +40,12 @@ from fallline.nn.periodic import PeriodicEncoding
 from fallline.nn.piecewise import PiecewiseEncoding
 from fallline.nn.rectifiers import GELU, SELU, HardSwish, Mish, PReLU, SiLU
 
-CONTAINERS: dict[type[Layer], str] = {Sequential: "Sequential", Residual: "Residual", Ensemble: "Ensemble"}
+CONTAINERS: dict[type[Layer], str] = {
+    Sequential: "Sequential",
+    Residual: "Residual",
+    Ensemble: "Ensemble",
+    Together: "Ensemble",  # which it is outside of training
+}
 EXACT_SOFTPLUS = 40.0  # torch takes ln(1 + e^z) = z from `threshold` on: e^-40 is below the rounding of a float64 40
 LEAST_SOFTPLUS = 20.0  # torch's own threshold: e^-20 = 2e-9
 Arrays = dict[str, np.ndarray]
