@@ -23,6 +23,7 @@ QUESTIONS = {
     "coverage": "how often intervals hold the target, and what calibration does to log-loss, over many splits",
     "exactness": "runs that are killed at random moments and resumed, beside one that nobody killed",
     "classic": "fl.MLPClassifier with default arguments beside scikit-learn's: time and accuracy, seed by seed",
+    "formats": "how far ONNX Runtime, PyTorch and a reader of NumPy are from a model's own answers, table by table",
     "diagnosis": "how often fl.diagnose accuses a sound training, and misses a broken one",
 }
 
@@ -86,7 +87,7 @@ def _add_options(parser: argparse.ArgumentParser, question: str) -> None:
         parser.add_argument("--data", metavar="FOLDER", help="where the tables lie that scikit-learn does not package")
         parser.add_argument("--folds", type=int, metavar="N", help="of the cross-validation (default 5)")
         parser.add_argument("--rows", type=int, metavar="N", help="of each table at most, drawn with seed 0")
-    if question == "diagnosis":
+    if question in ("diagnosis", "formats"):
         parser.add_argument("--tables", type=_words, metavar="NAME,NAME…", help="packaged sets, or FILE:TARGET")
     if question in ("first_fit", "exactness"):
         parser.add_argument("--csv", metavar="FILE", help="a table of your own for the command line (with --target)")

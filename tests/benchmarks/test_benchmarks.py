@@ -14,7 +14,7 @@ from benchmarks.report import duration, number
 from benchmarks.rounds import Measured, in_turn
 from benchmarks.scaling import CLIFF, Point, jump
 from benchmarks.workloads import WORKLOADS, Workload, deep
-from tests.tolerance import assert_close
+from tests.tolerance import TOL, assert_close
 
 COMMON = ("--quick", "--engine", "numpy", "--threads", "1", "--json", "-")
 
@@ -272,3 +272,11 @@ def test_a_large_table_is_measured_in_a_process_of_its_own(answer):
     assert entry["what"] == "plain"
     assert 0 < entry["gigabytes"] < 4
     assert "GB beyond the table" in told
+
+
+def test_formats_measures_every_reader_that_is_installed(answer):
+    rows, told = answer("formats", "--tables", "iris", "--rounds", "1")
+    assert rows[0]["table"] == "iris"
+    assert {"NumPy", "ONNX Runtime"} <= set(rows[0]["difference"])
+    assert max(rows[0]["difference"].values()) < TOL["library"]
+    assert "worst" in told

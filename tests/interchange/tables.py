@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import fallline as fl
+from benchmarks.formats import spoilt
 from fallline.data.datasets import dataset_names, load_dataset
 from fallline.data.multiple import LabelsTarget, NumbersTarget
 from fallline.data.target import ClassTarget, NumberTarget, fit_target
@@ -24,22 +25,6 @@ class Case:
 
     model: fl.Model
     rows: Any
-
-
-def spoilt(columns: Columns, seed: int, *, unseen: bool) -> Columns:
-    """With two more columns of text, and a tenth of all cells missing; `unseen` also puts in levels of its own."""
-    rng, n = np.random.default_rng(seed), len(next(iter(columns.values())))
-    made = {name: list(np.asarray(cells).tolist()) for name, cells in columns.items()}
-    made["colour"] = rng.choice(["red", "green", "deep blue", "Ω"], n).tolist()  # as many features
-    made["town"] = [f"town {k}" for k in rng.integers(0, 60, n)]  # a code for an embedding
-    if unseen:
-        for name, cells in made.items():
-            for row in np.flatnonzero(rng.random(n) < 0.05).tolist():
-                cells[row] = f"new {name}" if isinstance(cells[row], str) else 1e6
-    for cells in made.values():
-        for row in np.flatnonzero(rng.random(n) < 0.1).tolist():
-            cells[row] = None
-    return made
 
 
 def case(name: str) -> Case:
