@@ -20,7 +20,7 @@ from fallline.estimators.bagging import train_bag
 from fallline.estimators.budget import Budget
 from fallline.estimators.estimator import Estimator
 from fallline.estimators.inputs import checked_weights
-from fallline.estimators.plain import FEWEST_ROWS, Trained, train_plain
+from fallline.estimators.plain import Trained, train_plain
 from fallline.estimators.recipe import Recipe, recipes_for
 from fallline.estimators.tables import table_of, target_of
 from fallline.estimators.targets import Encoded, Task
@@ -38,6 +38,7 @@ PRESETS = ("tabular", "plain")
 # The parameters that change a field of the preset, where they are given.
 OVERRIDES = ("hidden", "activation", "dropout", "learning_rate", "batch_size", "epochs", "patience")
 PLAIN_ONLY = {"l2": None, "optimizer": None, "validation": None, "metric": None, "callbacks": ()}
+FEWEST_FOLDED = 8  # rows: with fewer, a fold tells nothing
 # Of a bag, by its budget; where there are more, the rows that are left out of one network tell as much as all would.
 MOST_ROWS = {"fast": 20_000, "default": 50_000, "best": 200_000}
 MANY_ROWS = {"hidden": (128, 64), "batch_size": 512, "epochs": 40, "patience": 4}
@@ -193,7 +194,7 @@ class Tabular(Estimator):
         if self.preset == "plain":
             return self._train_plain(examples, task, given)
         budget, engine, n = Budget(self.budget, self.time_limit), self._engine(), len(examples)
-        if not FEWEST_ROWS <= n <= MOST_ROWS[budget.level]:
+        if not FEWEST_FOLDED <= n <= MOST_ROWS[budget.level]:
             return self._train_one(examples, task, given)
         chosen = [] if self.recipe is None else self.recipe if isinstance(self.recipe, (tuple, list)) else [self.recipe]
         recipes = [as_record(recipe, Recipe) for recipe in chosen] or recipes_for(n, budget.plan(n).tried)
@@ -210,7 +211,7 @@ class Tabular(Estimator):
 
     def _train_one(self, examples: Examples, task: Task, given: dict[str, Any]) -> Trained:
         """One network in place of a bag: of so few rows none can be left out, of so many a share tells as much."""
-        if len(examples) < FEWEST_ROWS:
+        if len(examples) < FEWEST_FOLDED:
             self.notes_.append(f"{len(examples)} rows are too few for folds: one network, trained for all epochs")
             return self._train_plain(examples, task, {})
         self.notes_.append(f"{len(examples):,} rows need no folds: one network, judged by a share of them")
