@@ -14,6 +14,8 @@ from fallline.core.tree import leaves, map_leaves
 from fallline.engines.engine import Engine, get_engine
 from fallline.graph.program import Program
 from fallline.losses.loss import Loss
+from fallline.losses.members import EachMember
+from fallline.nn.ensemble import Together
 from fallline.nn.layer import Layer
 from fallline.nn.run import Run
 from fallline.ops.random import new_key, step_keys
@@ -115,9 +117,14 @@ def test_every_layer(engine: Engine, cls: type[Layer], dtype: str) -> None:
     recipe, x = cls.sample(np.random.default_rng(7))
     x = cast(x, dtype)
     n = len(next(iter(leaves(x).values())))
-    net = network(fl.Sequential(recipe, fl.Flatten(), fl.Dense(3), fl.Tanh(), fl.Dense(1)), x, dtype)
     y, w = np.linspace(-1, 1, n).astype(dtype), np.linspace(0.5, 1.5, n).astype(dtype)
-    assert_trained_alike(dtype, *trained(engine, net, fl.SquaredError(), fl.SGD(), (x, y, w)))
+    loss: Loss = fl.SquaredError()
+    if cls is Together:  # in training it gives the scores of all members, for a loss of its own
+        loss, y, behind = EachMember(loss, members=2, scores=2), np.stack([y, -y], axis=1), ()
+    else:
+        behind = (fl.Flatten(), fl.Dense(3), fl.Tanh(), fl.Dense(1))
+    net = network(fl.Sequential(recipe, *behind), x, dtype)
+    assert_trained_alike(dtype, *trained(engine, net, loss, fl.SGD(), (x, y, w)))
 
 
 @every_engine

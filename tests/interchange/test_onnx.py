@@ -20,6 +20,8 @@ from tests.interchange.onnx_session import answers, running, session
 from tests.interchange.tables import assert_answers
 from tests.tolerance import assert_close
 
+LAYERS = {n: c for n, c in records_of(fl.Layer).items() if c.__module__.startswith("fallline.")}
+
 
 @pytest.mark.parametrize("name", tables.KINDS)
 def test_every_kind_of_model(name):
@@ -36,9 +38,9 @@ def test_float64_models_agree_as_far_as_their_activations(name):
     assert_answers(case.model, found, case.rows, "run")
 
 
-@pytest.mark.parametrize("name", sorted(records_of(fl.Layer)))
+@pytest.mark.parametrize("name", sorted(LAYERS))
 def test_every_layer_for_any_number_of_rows(name, rng):
-    recipe, x = records_of(fl.Layer)[name].sample(rng)
+    recipe, x = LAYERS[name].sample(rng)
     layer = recipe if recipe.is_filled else recipe.build(x, rng)
     running = session(fl.to_onnx(layer, example=x))
     for n in (1, 3, 50):
