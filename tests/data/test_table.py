@@ -265,3 +265,15 @@ def test_real_files_load_unprepared(file, rows, columns, missing):
     table = read_table(REAL / file)
     assert table.frame.shape == (rows, columns)
     assert {name: table.column(name).null_count() for name in missing} == missing
+
+
+def test_text_of_pandas_is_the_same_with_and_without_arrow(monkeypatch):
+    frame = pd.DataFrame({"a": ["x", None, "ü y", ""], "b": pd.Series(["1", "2", float("nan"), "x"], dtype=object)})
+    found = read_table(frame).frame
+
+    def absent(series):
+        raise ImportError("No module named 'pyarrow'")
+
+    monkeypatch.setattr("narwhals.Series.to_arrow", absent)
+    assert found.equals(read_table(frame).frame)
+    assert found["a"].to_list() == ["x", None, "ü y", None]

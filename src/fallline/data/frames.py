@@ -129,10 +129,18 @@ def _foreign_series(series: nw.Series) -> pl.Series:
         return pl.Series(np.ascontiguousarray(series.to_numpy()))
     if series.dtype.is_float():
         return pl.Series(np.ascontiguousarray(series.to_numpy(), dtype=np.float64), nan_to_null=True)
-    cells = zip(absent, series.to_list(), strict=True)
     if str(series.dtype) == "String":
-        return pl.Series([None if a else v for a, v in cells], dtype=pl.String)
+        return _text(series, absent)
+    cells = zip(absent, series.to_list(), strict=True)
     return _from_cells([None if a or _is_missing(v) else v for a, v in cells])
+
+
+def _text(series: nw.Series, absent: np.ndarray) -> pl.Series:
+    """Cells of text, by Arrow where it is installed: then none of them becomes an object of Python."""
+    try:
+        return pl.Series(series.to_arrow()).cast(pl.String)
+    except ImportError:
+        return pl.Series([None if a else v for a, v in zip(absent, series.to_list(), strict=True)], dtype=pl.String)
 
 
 def _from_cells(cells: list[Any]) -> pl.Series:
