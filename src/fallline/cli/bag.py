@@ -60,7 +60,8 @@ def train_a_bag(
     kind = fl.TabularClassifier if prepared.model.classes else fl.TabularRegressor
     own = {n: getattr(options, n) for n in NETWORK if given.get(n) is not None}
     fixed = {"budget": budget or "default", "time_limit": options.time_limit, "random_state": options.seed}
-    left = {k.name: "ignored" for k in prepared.model.columns.left_out if k.kind == "ignored"}  # type: ignore[union-attr]
+    assert prepared.model.columns is not None  # a prepared table has its columns
+    left = {k.name: "ignored" for k in prepared.model.columns.left_out if k.kind == "ignored"}
     made = kind(**own, **fixed, engine=options.engine, n_jobs=options.threads, loss=options.loss, kinds=left)
     features = table.ordered([n for n in table.names if n != name])
     way, _, column = options.split.partition(":")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from fallline.core.errors import ConfigError
 from fallline.core.registry import nearest
@@ -14,7 +15,7 @@ from fallline.train.metrics import METRICS
 
 _PRIOR = 0.5  # standard deviation of log T before any row is seen: few rows move it little
 _WIDEST = math.log(20.0)  # of |log T|
-_STEPS = 40  # of the golden section: log T to within 1e-7
+_XATOL = 1e-7  # of log T
 _CANDIDATES = 200  # thresholds that are tried
 _FACTORS = np.geomspace(0.1, 10.0, 41)  # by which the threshold of one class of several is tried
 _PASSES = 3
@@ -32,8 +33,7 @@ def temperature_of(scores: np.ndarray, y: np.ndarray, weights: np.ndarray) -> fl
     def cost(log_T: float) -> float:
         return log_loss_of(scores * math.exp(-log_T), y, weights) + log_T**2 / (2 * _PRIOR**2 * total)
 
-    found = _least(cost, -_WIDEST, _WIDEST)
-    T = math.exp(found)
+    T = math.exp(minimize_scalar(cost, bounds=(-_WIDEST, _WIDEST), method="bounded", options={"xatol": _XATOL}).x)
     return T if log_loss_of(scores / T, y, weights) < log_loss_of(scores, y, weights) else 1.0
 
 
@@ -46,23 +46,6 @@ def log_loss_of(scores: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float
         top = scores.max(axis=1)
         each = np.log(np.exp(scores - top[:, None]).sum(axis=1)) + top - scores[np.arange(len(y)), y.astype(int)]
     return float(np.average(each, weights=weights))
-
-
-def _least(f: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one valley is least, by golden section.   source: Kiefer 1953"""
-    ratio = (math.sqrt(5.0) - 1) / 2
-    a, b = high - ratio * (high - low), low + ratio * (high - low)
-    at_a, at_b = f(a), f(b)
-    for _ in range(_STEPS):
-        if at_a < at_b:
-            high, b, at_b = b, a, at_a
-            a = high - ratio * (high - low)
-            at_a = f(a)
-        else:
-            low, a, at_a = a, b, at_b
-            b = low + ratio * (high - low)
-            at_b = f(b)
-    return (low + high) / 2
 
 
 def thresholds_of(

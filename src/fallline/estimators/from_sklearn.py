@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from fallline.core.errors import DataError
 from fallline.estimators import mlp_settings as settings
 from fallline.estimators.mlp_runs import Progress
+from fallline.optim.optimizer import Optimizer
 
 E = TypeVar("E")
 RECORD = (
@@ -57,20 +58,20 @@ def copied(cls: type[E], fitted: Any) -> E:
 def _progress(made: Any, optimizer: Any) -> Progress | None:
     """Where scikit-learn's optimizer stands; None where it does not say."""
     n = len(made.coefs_)
-    lists = [getattr(optimizer, name, None) for name in ("ms", "vs")]
-    if lists[0] is None:
-        lists = [getattr(optimizer, "velocities", None)]
-    if any(each is None for each in lists):
+    names = next((names for names in (("ms", "vs"), ("velocities",)) if hasattr(optimizer, names[0])), None)
+    if names is None:
         return None
-    arrays = [np.array(each[k + n * bias]) for k in range(n) for bias in (0, 1) for each in lists]  # type: ignore[index]
+    lists = [getattr(optimizer, name) for name in names]
+    arrays = [np.array(each[k + n * bias]) for k in range(n) for bias in (0, 1) for each in lists]
     factor = settings.factor_of(made, made.n_outputs_, made._kind)
     pace = settings.pace_of(made, factor)
     if pace is not None:
         pace.learning_rate = optimizer.learning_rate
     found = settings.minimizer_of(made, factor, pace)
+    assert isinstance(found, Optimizer)  # only those have averages or velocities in scikit-learn
     if len(lists) == 2:  # their averages are of the gradient of factor · our objective
         arrays = [array / (factor if k % 2 == 0 else factor**2) for k, array in enumerate(arrays)]
-    return Progress(found, arrays, int(getattr(optimizer, "t", 0)), pace)  # type: ignore[arg-type]
+    return Progress(found, arrays, int(getattr(optimizer, "t", 0)), pace)
 
 
 __all__ = ["copied"]

@@ -22,6 +22,7 @@ from fallline.estimators.from_sklearn import copied
 from fallline.estimators.inputs import SPARSE, checked_pair, checked_rows, checked_weights
 from fallline.estimators.mlp_runs import go_on, train_on
 from fallline.estimators.mlp_training import glorot_starts
+from fallline.nn.containers import Sequential
 from fallline.nn.dense import Dense
 from fallline.nn.layer import Layer
 from fallline.train.examples import Examples, row_weights
@@ -153,12 +154,11 @@ class MLP(BaseEstimator):
     def _with_arrays(self, network: Layer) -> Layer:
         """The network with the arrays that stand in coefs_ and intercepts_ now."""
         changed = {}
-        dense = [(k, layer) for k, layer in enumerate(network.layers) if isinstance(layer, Dense)]  # type: ignore[attr-defined]
-        for (k, layer), W, b in zip(dense, self.coefs_, self.intercepts_, strict=True):
+        for (path, layer), W, b in zip(_dense_in(network), self.coefs_, self.intercepts_, strict=True):
             if layer.W is not W:
-                changed[f"layers.{k}.W"] = np.ascontiguousarray(W, layer.W.dtype)
+                changed[f"{path}.W"] = np.ascontiguousarray(W, layer.W.dtype)
             if layer.b is not b:
-                changed[f"layers.{k}.b"] = np.ascontiguousarray(b, layer.b.dtype)
+                changed[f"{path}.b"] = np.ascontiguousarray(b, layer.b.dtype)
         return with_leaves(network, leaves(network) | changed) if changed else network
 
     def _synced(self) -> Model:
@@ -174,7 +174,7 @@ class MLP(BaseEstimator):
 
     def _show_arrays(self) -> None:
         """coefs_ and intercepts_ are the arrays of the model's dense layers."""
-        dense = [layer for layer in self.model_.network.layers if isinstance(layer, Dense)]  # type: ignore[attr-defined]
+        dense = [layer for _, layer in _dense_in(self.model_.network)]
         self.coefs_[:], self.intercepts_[:] = [layer.W for layer in dense], [layer.b for layer in dense]
 
     def _examples(self, X: Any, y: np.ndarray, w: np.ndarray) -> Examples:
@@ -258,3 +258,9 @@ def _padded(rows: np.ndarray, dtype: Any) -> np.ndarray:
     made = np.zeros((n, rows.shape[1]), dtype)
     made[: len(rows)] = rows
     return made
+
+
+def _dense_in(network: Layer) -> list[tuple[str, Dense]]:
+    """The dense layers of a network with their paths, in order."""
+    assert isinstance(network, Sequential)  # a perceptron's layers stand in a row
+    return [(f"layers.{k}", layer) for k, layer in enumerate(network.layers) if isinstance(layer, Dense)]

@@ -53,6 +53,7 @@ class Going:
     """The trainer that partial_fit keeps, and what it was made for: while that stays, nothing is built anew."""
 
     trainer: Trainer
+    way: Stepping  # of the trainer
     watch: Convergence
     made_for: tuple[Any, ...]
 
@@ -75,29 +76,28 @@ def train_on(owner: Any, rows: Examples, judged: Examples | None) -> None:
             owner._take(leaves(fit.model.network))
         _say_if_cut_short(owner, fit, watch)
     if isinstance(trainer.way, Stepping) and not trainer.way.failure:
-        owner._optimizer = _progress(trainer, pace)
+        owner._optimizer = _progress(trainer.way, pace)
 
 
 def go_on(owner: Any, rows: Examples) -> None:
     """One epoch on these rows, from the owner's present weights and where its optimizer stands."""
     batch = _batch_rows(owner, len(rows))
     going = _going(owner, rows, batch)
-    trainer, watch = going.trainer, going.watch
-    watch.n_rows, watch.before = len(rows), trainer.way.place.epoch  # type: ignore[union-attr]
+    trainer, way, watch = going.trainer, going.way, going.watch
+    watch.n_rows, watch.before = len(rows), way.place.epoch
     watch.offset = _offset(owner, rows)
     owner.model_ = owner._synced()
-    arrays, step = leaves(owner.model_.network), trainer.way.step  # type: ignore[union-attr]
+    arrays, step = leaves(owner.model_.network), way.step
     start = [arrays[path].astype(rows.w.dtype) for path in (*step.params, *step.buffers)]
     order = Orders(len(rows), batch, owner.shuffle, owner._random_state)
     ending = _run(owner, lambda: trainer.go_on(rows, start, batch, order), watch)
     if ending is None:
         return
     _judge_end(owner, *ending, watch)
-    carry = trainer.way.place.carry  # type: ignore[union-attr]
-    for path, found in zip((*step.params, *step.buffers), carry, strict=False):
+    for path, found in zip((*step.params, *step.buffers), way.place.carry, strict=False):
         np.copyto(arrays[path], found)
     owner._show_arrays()
-    owner._optimizer = _progress(trainer, trainer.way.optimizer.schedule)  # type: ignore[union-attr]
+    owner._optimizer = _progress(way, way.optimizer.schedule)
 
 
 def _going(owner: Any, rows: Examples, batch: int) -> Going:
@@ -120,7 +120,7 @@ def _going(owner: Any, rows: Examples, batch: int) -> Going:
             *(array.astype(rows.w.dtype) for array in progress.arrays),
         ]
         trainer.way.steps_done = progress.steps
-    owner._going = Going(trainer, watch, made_for)
+    owner._going = Going(trainer, trainer.way, watch, made_for)
     return owner._going
 
 
@@ -218,9 +218,7 @@ def _say_if_cut_short(owner: Any, fit: Fit, watch: Convergence) -> None:
         warn_user(f"{words} is reached. {cure}", ConvergenceWarning)
 
 
-def _progress(trainer: Trainer, pace: Any) -> Progress:
-    way = trainer.way
-    assert isinstance(way, Stepping)
+def _progress(way: Stepping, pace: Any) -> Progress:
     n = len(way.step.params) + len(way.step.buffers)
     arrays = list(way.place.carry)[n:]
     return Progress(way.optimizer, arrays, way.steps_done, pace if isinstance(pace, Pace) else None)
